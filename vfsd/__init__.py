@@ -1,0 +1,1 @@
+"""vfsd: trees of providers over FUSE, and sandboxes on them."""

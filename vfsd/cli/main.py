@@ -1,0 +1,92 @@
+"""`vfsd VERB ...`: find the verb's module, run it, turn errors into sentences and exit codes.
+
+Only the module of the verb in hand is imported: `vfsd run -- true` must start fast, so no
+module here imports trio, msgpack or a progress bar before it needs it.
+
+A verb's module has `main(verb, arguments) -> int`, which returns an exit code or raises
+`UserError` or `OSError`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from vfsd.errors import UserError, exit_code_of
+from vfsd.exitcodes import ExitCode
+
+VERBS = {
+    "mount": ("vfsd.cli.mount", "serve a tree of files at a directory"),
+    "unmount": ("vfsd.cli.mount", "stop the daemon that serves a directory"),
+    "status": ("vfsd.cli.status", "show what is mounted and attached"),
+    "attach": ("vfsd.cli.attach", "attach a provider at a prefix of a mounted tree"),
+    "detach": ("vfsd.cli.attach", "take an attached provider away"),
+    "ls": ("vfsd.cli.files", "list a directory through the control socket"),
+    "cat": ("vfsd.cli.files", "print files through the control socket"),
+    "put": ("vfsd.cli.files", "copy files and directories into the tree"),
+    "get": ("vfsd.cli.files", "copy files and directories out of the tree"),
+    "run": ("vfsd.cli.run", "run a command in a sandbox on the tree"),
+    "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
+}
+
+
+def main() -> int:
+    """Run the verb named by the command line and return its exit code (the console script)."""
+    arguments = sys.argv[1:]
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(_overview())
+        return ExitCode.OK if arguments else ExitCode.USAGE
+    if verb in ("-V", "--version"):
+        from vfsd.version import __version__
+
+        print(f"vfsd {__version__}")
+        return ExitCode.OK
+    if verb not in VERBS:
+        return _complain(_unknown(verb), ExitCode.USAGE)
+    try:
+        run = import_module(VERBS[verb][0]).main
+        return int(run(verb, arguments[1:]))
+    except UserError as error:
+        return _complain(error.message, error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output left; there is nobody to tell, and nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except OSError as error:
+        return _complain(_sentence(error), exit_code_of(error))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def _overview() -> str:
+    rows = [f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items()]
+    return "\n".join(
+        ["usage: vfsd VERB ...", "", *rows, "", "vfsd VERB --help tells more; so does README.md."]
+    )
+
+
+def _unknown(verb: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean 'vfsd {near[0]}'?" if near else "'vfsd --help' lists the verbs."
+    return f"there is no verb {verb!r}; {hint}"
+
+
+def _sentence(error: OSError) -> str:
+    what = os.strerror(error.errno) if error.errno else str(error)
+    name = error.filename
+    if isinstance(name, bytes):
+        name = os.fsdecode(name)
+    return f"{name}: {what}" if name else what
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"vfsd: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""The tree: providers attached at prefixes, seen as one namespace.
+
+The root provider is attached at ``b""``. Each further one stands on a directory of another
+(its *attach point*), hides that directory's content, and is found by (directory number, name):
+one dict look-up per name, and only in providers that have attach points at all.
+
+Rules: an attach point and each directory on the way to it are EBUSY for unlink, rmdir and
+rename (`check_unpinned`); crossing attachments is EXDEV for rename and link (`check_same`,
+also between two attachments of one provider, as with bind mounts); detaching one with open
+handles or with others attached below is EBUSY unless lazy.
+
+What it is *not*: who sees changes. Doors subscribe (`TreeListener`): every door that changes a
+file calls `changed`, and `settled` returns once every listener caught up.
+
+Concurrency: attach and detach hold `_lock`, since they await providers; all the rest changes
+between awaits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_module
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import trio
+
+from vfsd.attributes import NAME_MAX, Caller
+from vfsd.contract import Change, Entry, Listener, Node, Provider
+from vfsd.errors import fail
+from vfsd.readonly import ReadOnlyView
+
+SYMLINKS_MAX = 40
+"""Symlinks followed in one resolution before ELOOP. Source: path_resolution(7)."""
+
+
+@dataclass(eq=False, slots=True)
+class Attachment:
+    """One provider at one prefix; `provider` is the view that doors must use."""
+
+    prefix: bytes
+    """Relative to the tree's root, without leading or trailing slash."""
+    provider: Provider
+    base: Provider
+    """The provider itself, without the read-only view; the same one may be attached twice."""
+    index: int
+    read_only: bool
+    host: Attachment | None = None
+    """The attachment on which this one stands; None for the root."""
+    host_node: Node | None = None
+    name: bytes = b""
+    hides: bool = False
+    """True: the attach point's own directory has content, which this hides."""
+    open_count: int = 0
+    attached: bool = True
+    nested: dict[tuple[int, bytes], Attachment] = field(default_factory=dict)
+    """Attach points in this attachment, by (directory's node number, name)."""
+    pins: Counter[tuple[int, bytes]] = field(default_factory=Counter)
+    """Names that lead to an attach point, counted per attach point."""
+    pins_on_host: tuple[tuple[int, bytes], ...] = ()
+    """The names on `host` that lead here."""
+    siblings: tuple[Attachment, ...] = ()
+    """Other attachments of the same provider."""
+    relay: Listener | None = None
+
+    def check_unpinned(self, node: Node, name: bytes) -> None:
+        """Raise EBUSY if `name` in directory `node` is, or leads to, an attach point."""
+        if self.pins and (node.number, name) in self.pins:
+            raise fail(errno.EBUSY, name)
+
+
+class Place(NamedTuple):
+    """A file in the tree: which attachment, and which node of its provider."""
+
+    attachment: Attachment
+    node: Node
+
+
+class TreeListener(Protocol):
+    """What a door that keeps copies of names or data (the FUSE mount) gives the tree."""
+
+    def changed(self, attachment: Attachment, change: Change) -> None:
+        """Note a change; must not block."""
+
+    async def settled(self) -> None:
+        """Return when everything noted so far is no longer shown as it was."""
+
+
+class Tree:
+    """The namespace of one daemon."""
+
+    def __init__(
+        self, root: Provider, *, read_only: bool = False, mountpoint: bytes | None = None
+    ) -> None:
+        """Start with `root` at ``b""``; `mountpoint` tells which absolute links stay inside."""
+        self._lock = trio.Lock()
+        self._listeners: tuple[TreeListener, ...] = ()
+        self._next_index = 1
+        self.mountpoint = mountpoint
+        view = ReadOnlyView(root) if read_only else root
+        self.root = Attachment(b"", view, root, 0, read_only)
+        self.attachments: dict[bytes, Attachment] = {b"": self.root}
+        self._listen(self.root)
+
+    # -- changes --------------------------------------------------------------------------
+
+    def subscribe(self, listener: TreeListener) -> None:
+        """Tell `listener` about every change from now on."""
+        self._listeners = (*self._listeners, listener)
+
+    def unsubscribe(self, listener: TreeListener) -> None:
+        """Stop telling `listener`."""
+        self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+    def changed(self, attachment: Attachment, change: Change) -> None:
+        """A door made `change` in `attachment`'s provider: tell all who keep copies.
+
+        Each attachment of the same provider is told, since all of them show it.
+        """
+        for listener in self._listeners:
+            listener.changed(attachment, change)
+            for sibling in attachment.siblings:
+                listener.changed(sibling, change)
+
+    async def settled(self) -> None:
+        """Return when all changes told so far show through every door."""
+        for listener in self._listeners:
+            await listener.settled()
+
+    def _listen(self, attachment: Attachment) -> None:
+        def relay(change: Change) -> None:
+            for listener in self._listeners:
+                listener.changed(attachment, change)
+
+        attachment.relay = relay
+        attachment.base.subscribe(relay)
+
+    # -- attaching ------------------------------------------------------------------------
+
+    async def attach(
+        self, prefix: bytes, provider: Provider, caller: Caller, *, read_only: bool = False
+    ) -> Attachment:
+        """Attach `provider` at `prefix`; missing directories on the way are made.
+
+        EBUSY if something is attached there, ENOTDIR if a file stands in the way, EROFS or
+        ENOENT if a directory is missing and cannot be made, EINVAL for the root or an odd
+        prefix. `Attachment.hides` tells whether it covers existing files.
+        """
+        async with self._lock:
+            names = split_path(prefix)
+            if not names:
+                raise fail(errno.EINVAL, prefix)
+            if b"/".join(names) in self.attachments:
+                raise fail(errno.EBUSY, prefix)
+            host = self.root
+            pins: list[tuple[int, bytes]] = []
+            node = host.provider.root
+            for position, name in enumerate(names):
+                inner = host.nested.get((node.number, name))
+                if inner is not None:
+                    host, node, pins = inner, inner.provider.root, []
+                    continue
+                entry = await self._directory(host, node, name, caller)
+                pins.append((node.number, name))
+                if position < len(names) - 1:
+                    node = entry.node
+            hides = bool(await host.provider.readdir(entry.node))
+            view = ReadOnlyView(provider) if read_only else provider
+            attachment = Attachment(
+                b"/".join(names),
+                view,
+                provider,
+                self._take_index(),
+                read_only,
+                host=host,
+                host_node=node,
+                name=names[-1],
+                hides=hides,
+            )
+            self._pin(attachment, pins)
+            self._relate(provider)
+            self._listen(attachment)
+            self.changed(host, Change(node, names[-1]))
+        await self.settled()
+        return attachment
+
+    async def detach(self, prefix: bytes, *, lazy: bool = False) -> Attachment:
+        """Detach what is attached at exactly `prefix` and return it; its provider stays open.
+
+        EINVAL if nothing is attached there or it is the root; EBUSY if files in it are open
+        or others are attached below, unless `lazy`, which detaches those below as well and
+        leaves open files usable.
+        """
+        async with self._lock:
+            attachment = self.attachments.get(b"/".join(split_path(prefix)))
+            if attachment is None or attachment.host is None:
+                raise fail(errno.EINVAL, prefix)
+            below = [each for each in self.attachments.values() if _stands_below(each, attachment)]
+            if not lazy and (below or attachment.open_count):
+                raise fail(errno.EBUSY, prefix)
+            for each in (*below, attachment):
+                self._remove(each)
+            assert attachment.host_node is not None
+            self.changed(attachment.host, Change(attachment.host_node, attachment.name))
+        await self.settled()
+        return attachment
+
+    async def _directory(self, host: Attachment, node: Node, name: bytes, caller: Caller) -> Entry:
+        try:
+            entry = await host.provider.lookup(node, name)
+        except FileNotFoundError:
+            entry = await host.provider.mkdir(node, name, 0o755, caller)
+            self.changed(host, Change(node, name))
+        if not stat_module.S_ISDIR(entry.stat.mode):
+            raise fail(errno.ENOTDIR, name)
+        return entry
+
+    def _take_index(self) -> int:
+        self._next_index += 1
+        return self._next_index - 1
+
+    def _pin(self, attachment: Attachment, pins: list[tuple[int, bytes]]) -> None:
+        host, node = attachment.host, attachment.host_node
+        assert host is not None
+        assert node is not None
+        host.pins.update(pins)
+        host.nested[node.number, attachment.name] = attachment
+        self.attachments[attachment.prefix] = attachment
+        attachment.pins_on_host = tuple(pins)
+
+    def _remove(self, attachment: Attachment) -> None:
+        host, node = attachment.host, attachment.host_node
+        assert host is not None
+        assert node is not None
+        del host.nested[node.number, attachment.name]
+        del self.attachments[attachment.prefix]
+        host.pins -= Counter(attachment.pins_on_host)
+        if attachment.relay is not None:
+            attachment.base.unsubscribe(attachment.relay)
+        attachment.attached = False
+        attachment.siblings = ()
+        self._relate(attachment.base)
+
+    def _relate(self, provider: Provider) -> None:
+        family = [each for each in self.attachments.values() if each.base is provider]
+        for each in family:
+            each.siblings = tuple(other for other in family if other is not each)
+
+    # -- finding --------------------------------------------------------------------------
+
+    async def lookup(self, place: Place, name: bytes) -> tuple[Place, Entry]:
+        """Return what `name` in the directory `place` stands for, across attach points."""
+        attachment, node = place
+        inner = attachment.nested.get((node.number, name)) if attachment.nested else None
+        if inner is not None:
+            root = inner.provider.root
+            return Place(inner, root), Entry(root, await inner.provider.getattr(root))
+        entry = await attachment.provider.lookup(node, name)
+        return Place(attachment, entry.node), entry
+
+    async def resolve(self, path: bytes, *, follow: bool = True) -> tuple[Place, Entry]:
+        """Walk `path` from the root; the last symlink is followed only if `follow`.
+
+        ENOENT, ENOTDIR, ELOOP after `SYMLINKS_MAX` links, EXDEV for a link that leads out of
+        the tree, ENAMETOOLONG.
+        """
+        root = self.root.provider.root
+        start = Place(self.root, root)
+        walked: list[tuple[Place, Entry]] = [
+            (start, Entry(root, await self.root.provider.getattr(root)))
+        ]
+        names = split_path(path, keep_dots=True)
+        names.reverse()
+        links = 0
+        while names:
+            name = names.pop()
+            if name == b"..":
+                if len(walked) > 1:
+                    walked.pop()
+                continue
+            place, entry = walked[-1]
+            if not stat_module.S_ISDIR(entry.stat.mode):
+                raise fail(errno.ENOTDIR, path)
+            found = await self.lookup(place, name)
+            if stat_module.S_ISLNK(found[1].stat.mode) and (follow or names):
+                links += 1
+                if links > SYMLINKS_MAX:
+                    raise fail(errno.ELOOP, path)
+                target = await found[0].attachment.provider.readlink(found[0].node)
+                if target.startswith(b"/"):
+                    target = self._inside(target)
+                    del walked[1:]
+                names.extend(reversed(split_path(target, keep_dots=True)))
+                continue
+            walked.append(found)
+        return walked[-1]
+
+    async def resolve_parent(self, path: bytes) -> tuple[Place, bytes]:
+        """Return the directory that holds `path`'s last name, and that name. As `resolve`."""
+        names = split_path(path, keep_dots=True)
+        if not names or names[-1] == b"..":
+            raise fail(errno.EINVAL, path)
+        place, entry = await self.resolve(b"/".join(names[:-1]))
+        if not stat_module.S_ISDIR(entry.stat.mode):
+            raise fail(errno.ENOTDIR, path)
+        return place, names[-1]
+
+    def _inside(self, target: bytes) -> bytes:
+        mountpoint = self.mountpoint
+        if mountpoint is None:
+            raise fail(errno.EXDEV, target)
+        normal = os.path.normpath(target)
+        if normal != mountpoint and not normal.startswith(mountpoint.rstrip(b"/") + b"/"):
+            raise fail(errno.EXDEV, target)
+        return normal[len(mountpoint) :]
+
+
+def split_path(path: bytes, *, keep_dots: bool = False) -> list[bytes]:
+    """Split a path into checked names; ``.`` and empty parts go, ``..`` only if `keep_dots`.
+
+    EINVAL for NUL, or for ``..`` where it may not stand; ENAMETOOLONG.
+    """
+    if b"\0" in path:
+        raise fail(errno.EINVAL)
+    names = [name for name in path.split(b"/") if name not in (b"", b".")]
+    for name in names:
+        if len(name) > NAME_MAX:
+            raise fail(errno.ENAMETOOLONG, name)
+        if name == b".." and not keep_dots:
+            raise fail(errno.EINVAL, path)
+    return names
+
+
+def check_same(source: Attachment, target: Attachment) -> None:
+    """Raise EXDEV unless both are one attachment: links and renames do not cross."""
+    if source is not target:
+        raise fail(errno.EXDEV)
+
+
+def _stands_below(attachment: Attachment, ancestor: Attachment) -> bool:
+    host = attachment.host
+    while host is not None:
+        if host is ancestor:
+            return True
+        host = host.host
+    return False
