@@ -148,10 +148,6 @@ class Handle(ABC):
     async def getattr(self) -> Stat:
         """Return the attributes of the open file, linked or not (`fstat`). EIO."""
 
-    async def setattr(self, changes: SetAttr, caller: Caller) -> Stat:
-        """Like `Provider.setattr`, on the open file (`ftruncate`, `fchmod`, ...)."""
-        raise fail(errno.EROFS)
-
     async def fsync(self, *, datasync: bool) -> None:
         """Return once written data (and unless `datasync`, metadata) is durable. EIO, ENOSPC."""
 
@@ -277,6 +273,9 @@ class Provider(ABC):
     @abstractmethod
     async def statfs(self) -> StatFs:
         """Return the room there is, truthfully: `df` and `df -i` show it."""
+
+    async def fsyncdir(self, node: Node, *, datasync: bool) -> None:
+        """Return once the directory's entries are durable; only asked with the fsync trait."""
 
     async def getxattr(self, node: Node, name: bytes) -> bytes:
         """Return an attribute's value. ENODATA; EOPNOTSUPP without the trait."""

@@ -74,7 +74,10 @@ class HandleTable:
             open_file = self.open_files.pop(fh)
         except KeyError:
             raise fail(errno.EBADF) from None
-        open_file.attachment.open_count -= 1
+        attachment = open_file.attachment
+        attachment.open_count -= 1
+        if attachment.drained is not None and not attachment.open_count:
+            attachment.drained.set()
         return open_file
 
     def statistics(self) -> dict[str, int]:

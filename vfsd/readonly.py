@@ -93,6 +93,9 @@ class ReadOnlyView(Provider):
     async def statfs(self) -> StatFs:
         return await self.inner.statfs()
 
+    async def fsyncdir(self, node: Node, *, datasync: bool) -> None:
+        await self.inner.fsyncdir(node, datasync=datasync)
+
     async def getxattr(self, node: Node, name: bytes) -> bytes:
         return await self.inner.getxattr(node, name)
 

@@ -22,6 +22,7 @@ import errno
 import os
 import stat as stat_module
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -31,6 +32,15 @@ from vfsd.attributes import NAME_MAX, Caller
 from vfsd.contract import Change, Entry, Listener, Node, Provider
 from vfsd.errors import fail
 from vfsd.readonly import ReadOnlyView
+
+CACHE_FOREVER_S = 1e9
+"""How long doors may keep names and attributes that they are told about when they change."""
+
+CACHE_BRIEFLY_S = 1.0
+"""The same for a provider that cannot tell."""
+
+INDEX_LIMIT = 1 << 15
+"""Attachments over a daemon's life; the number is part of each inode number."""
 
 SYMLINKS_MAX = 40
 """Symlinks followed in one resolution before ELOOP. Source: path_resolution(7)."""
@@ -55,6 +65,8 @@ class Attachment:
     """True: the attach point's own directory has content, which this hides."""
     open_count: int = 0
     attached: bool = True
+    drained: trio.Event | None = None
+    """Once detached: set when the last open file in it is closed."""
     nested: dict[tuple[int, bytes], Attachment] = field(default_factory=dict)
     """Attach points in this attachment, by (directory's node number, name)."""
     pins: Counter[tuple[int, bytes]] = field(default_factory=Counter)
@@ -64,6 +76,16 @@ class Attachment:
     siblings: tuple[Attachment, ...] = ()
     """Other attachments of the same provider."""
     relay: Listener | None = None
+    cache_s: float = CACHE_BRIEFLY_S
+
+    def __post_init__(self) -> None:
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Decide from the provider's traits how long doors may keep what it told them."""
+        traits = self.base.traits
+        told = traits.watch or traits.immutable
+        self.cache_s = CACHE_FOREVER_S if told else CACHE_BRIEFLY_S
 
     def check_unpinned(self, node: Node, name: bytes) -> None:
         """Raise EBUSY if `name` in directory `node` is, or leads to, an attach point."""
@@ -114,13 +136,22 @@ class Tree:
         """Stop telling `listener`."""
         self._listeners = tuple(each for each in self._listeners if each is not listener)
 
-    def changed(self, attachment: Attachment, change: Change) -> None:
+    @property
+    def overheard(self) -> bool:
+        """True if more than one listener wants to hear of changes."""
+        return len(self._listeners) > 1
+
+    def changed(
+        self, attachment: Attachment, change: Change, *, by: TreeListener | None = None
+    ) -> None:
         """A door made `change` in `attachment`'s provider: tell all who keep copies.
 
-        Each attachment of the same provider is told, since all of them show it.
+        Each attachment of the same provider is told, since all of them show it; the listener
+        `by` knows already about this one.
         """
         for listener in self._listeners:
-            listener.changed(attachment, change)
+            if listener is not by:
+                listener.changed(attachment, change)
             for sibling in attachment.siblings:
                 listener.changed(sibling, change)
 
@@ -131,6 +162,8 @@ class Tree:
 
     def _listen(self, attachment: Attachment) -> None:
         def relay(change: Change) -> None:
+            if change.node is None:
+                attachment.weigh()
             for listener in self._listeners:
                 listener.changed(attachment, change)
 
@@ -157,15 +190,20 @@ class Tree:
             host = self.root
             pins: list[tuple[int, bytes]] = []
             node = host.provider.root
-            for position, name in enumerate(names):
-                inner = host.nested.get((node.number, name))
-                if inner is not None:
-                    host, node, pins = inner, inner.provider.root, []
-                    continue
-                entry = await self._directory(host, node, name, caller)
-                pins.append((node.number, name))
-                if position < len(names) - 1:
-                    node = entry.node
+            made: list[tuple[Node, bytes]] = []
+            try:
+                for position, name in enumerate(names):
+                    inner = host.nested.get((node.number, name))
+                    if inner is not None:
+                        host, node, pins = inner, inner.provider.root, []
+                        continue
+                    entry = await self._directory(host, node, name, caller, made)
+                    pins.append((node.number, name))
+                    if position < len(names) - 1:
+                        node = entry.node
+            except OSError:
+                await self._unmake(host, made)
+                raise
             hides = bool(await host.provider.readdir(entry.node))
             view = ReadOnlyView(provider) if read_only else provider
             attachment = Attachment(
@@ -207,17 +245,35 @@ class Tree:
         await self.settled()
         return attachment
 
-    async def _directory(self, host: Attachment, node: Node, name: bytes, caller: Caller) -> Entry:
+    async def _directory(
+        self,
+        host: Attachment,
+        node: Node,
+        name: bytes,
+        caller: Caller,
+        made: list[tuple[Node, bytes]],
+    ) -> Entry:
+        """Return the directory `name`; if it has to be made, `made` says so."""
         try:
             entry = await host.provider.lookup(node, name)
         except FileNotFoundError:
             entry = await host.provider.mkdir(node, name, 0o755, caller)
+            made.append((node, name))
             self.changed(host, Change(node, name))
         if not stat_module.S_ISDIR(entry.stat.mode):
             raise fail(errno.ENOTDIR, name)
         return entry
 
+    async def _unmake(self, host: Attachment, made: list[tuple[Node, bytes]]) -> None:
+        """Take back the directories of an attach that failed half-way."""
+        for node, name in reversed(made):
+            with suppress(OSError):  # someone uses it already; it may stay
+                await host.provider.rmdir(node, name)
+                self.changed(host, Change(node, name))
+
     def _take_index(self) -> int:
+        if self._next_index >= INDEX_LIMIT:
+            raise fail(errno.ENFILE)
         self._next_index += 1
         return self._next_index - 1
 
@@ -240,6 +296,9 @@ class Tree:
         if attachment.relay is not None:
             attachment.base.unsubscribe(attachment.relay)
         attachment.attached = False
+        attachment.drained = trio.Event()
+        if not attachment.open_count:
+            attachment.drained.set()
         attachment.siblings = ()
         self._relate(attachment.base)
 

@@ -1,0 +1,226 @@
+"""`vfsd mount` and `vfsd unmount`: start the daemon of a mountpoint, and end it.
+
+`mount` checks everything it can before it starts, and forks before trio runs: the parent waits
+until the mount answers (or until the daemon says why not) and passes the result on.
+
+Sources: mount.fuse3(8), fusermount3(1), umount2(2), daemon(7).
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import subprocess
+import sys
+import time
+
+from vfsd import runtime
+from vfsd.cli.options import key_values
+from vfsd.config import MountConfig
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
+CLEAR_ATTEMPTS = 50
+"""Looks, 20 ms apart, for a daemon to end after its mount is gone."""
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    """Run `vfsd mount` or `vfsd unmount`."""
+    return _mount(arguments) if verb == "mount" else _unmount(arguments)
+
+
+def _mount(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vfsd mount",
+        description="Serve a tree of files at a directory; returns once the mount is live.",
+    )
+    parser.add_argument("mountpoint", help="an existing, empty directory")
+    parser.add_argument(
+        "source", nargs="?", default="memory", help="the root provider (default: memory)"
+    )
+    parser.add_argument(
+        "-o",
+        dest="options",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an option of the provider, such as size=1G or inodes=100000",
+    )
+    parser.add_argument("--foreground", action="store_true", help="stay, and log to stderr")
+    parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
+    parser.add_argument(
+        "--allow-other",
+        action="store_true",
+        help="let other users in (the default for root; else needs user_allow_other in "
+        "/etc/fuse.conf)",
+    )
+    parser.add_argument(
+        "--no-xattrs",
+        action="store_true",
+        help="no extended attributes: the kernel then asks for none on each write",
+    )
+    parser.add_argument(
+        "--allow-nonempty", action="store_true", help="hide what the directory holds"
+    )
+    parser.add_argument(
+        "--loop",
+        choices=("hot", "stock"),
+        default="hot",
+        help="stock: serve with pyfuse3's own loop",
+    )
+    parser.add_argument(
+        "--poll-us",
+        type=_microseconds,
+        default=50,
+        metavar="N",
+        help="poll up to N microseconds for a next request before sleeping (0: never)",
+    )
+    parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING"), default="INFO")
+    given = parser.parse_args(arguments)
+    config = MountConfig(
+        mountpoint=_usable_mountpoint(given.mountpoint, allow_nonempty=given.allow_nonempty),
+        source=given.source,
+        options=key_values(given.options),
+        read_only=given.read_only,
+        allow_other=given.allow_other or os.geteuid() == 0,
+        xattrs=not given.no_xattrs,
+        hot_loop=given.loop == "hot",
+        poll_us=given.poll_us,
+        log_level=given.log_level,
+    )
+    _check_fuse()
+    from vfsd.cli import launch
+
+    if given.foreground:
+        return launch.foreground(config)
+    return launch.background(config)
+
+
+def _microseconds(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 10_000:
+        raise argparse.ArgumentTypeError("must be between 0 and 10000")
+    return value
+
+
+def _check_fuse() -> None:
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise UserError(
+            "/dev/fuse does not exist; load the kernel module with 'modprobe fuse' as root",
+            ExitCode.UNAVAILABLE,
+        ) from None
+    except PermissionError:
+        raise UserError(
+            "/dev/fuse cannot be opened by this user; 'chmod 0666 /dev/fuse' as root opens it",
+            ExitCode.UNAVAILABLE,
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"/dev/fuse cannot be opened ({error.strerror}); 'vfsd doctor' looks further",
+            ExitCode.UNAVAILABLE,
+        ) from None
+
+
+def _usable_mountpoint(given: str, *, allow_nonempty: bool) -> str:
+    """Return the mountpoint's real path, after clearing a dead daemon's mount there."""
+    if not given:
+        raise UserError("the mountpoint is empty; name a directory", ExitCode.USAGE)
+    parent, name = os.path.split(os.path.abspath(given))
+    path = os.path.join(os.path.realpath(parent), name)
+    if os.path.islink(path):
+        path = os.path.realpath(path)
+    if os.fsencode(path) in runtime.mountpoints():
+        if runtime.is_alive(runtime.socket_path(os.fsencode(path))) or not _is_dead(path):
+            raise UserError(
+                f"{path} is mounted by vfsd already; 'vfsd unmount {path}' ends that",
+                ExitCode.REFUSED,
+            )
+        print(f"vfsd: clearing the mount that a dead daemon left at {path}", file=sys.stderr)
+        _detach(path, lazy=True)
+    try:
+        held = os.listdir(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist; make it with 'mkdir -p {path}'", ExitCode.NOT_FOUND
+        ) from None
+    except NotADirectoryError:
+        raise UserError(
+            f"{path} is not a directory; a mountpoint has to be one", ExitCode.USAGE
+        ) from None
+    except PermissionError:
+        raise UserError(
+            f"{path} cannot be read by this user; choose a directory of your own",
+            ExitCode.DENIED,
+        ) from None
+    if held and not allow_nonempty:
+        raise UserError(
+            f"{path} is not empty and the mount would hide what it holds; "
+            "--allow-nonempty mounts all the same",
+            ExitCode.REFUSED,
+        )
+    if not os.access(path, os.W_OK):
+        raise UserError(
+            f"{path} is not writable by this user, so fusermount3 would refuse it; "
+            "choose a directory of your own",
+            ExitCode.DENIED,
+        )
+    return path
+
+
+def _is_dead(path: str) -> bool:
+    try:
+        os.statvfs(path)
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def _unmount(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vfsd unmount", description="Unmount a directory and end its daemon."
+    )
+    parser.add_argument("mountpoint")
+    parser.add_argument(
+        "--lazy",
+        action="store_true",
+        help="even if files are in use: they fail from then on, the directory is free at once",
+    )
+    given = parser.parse_args(arguments)
+    path = os.path.abspath(given.mountpoint)
+    path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    if os.fsencode(path) not in runtime.mountpoints():
+        raise UserError(
+            f"nothing is mounted by vfsd at {path}; 'vfsd status' lists the mounts",
+            ExitCode.NOT_MOUNTED,
+        )
+    socket = runtime.socket_path(os.fsencode(path))
+    _detach(path, lazy=given.lazy)
+    for _ in range(CLEAR_ATTEMPTS):
+        if not runtime.is_alive(socket):
+            break
+        time.sleep(0.02)
+    return ExitCode.OK
+
+
+def _detach(path: str, *, lazy: bool) -> None:
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", path]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError(
+            "fusermount3 is missing; 'apt-get install fuse3' as root brings it",
+            ExitCode.UNAVAILABLE,
+        ) from None
+    if done.returncode == 0:
+        return
+    said = done.stderr.strip()
+    if "busy" in said.lower():
+        raise UserError(
+            f"{path} is in use; end what works in it (see 'fuser -m {path}'), "
+            "or use 'vfsd unmount --lazy'",
+            ExitCode.REFUSED,
+        )
+    raise UserError(f"{path} cannot be unmounted: {said}", ExitCode.FAILED)

@@ -1,0 +1,241 @@
+"""The daemon: one trio run, one nursery tree, from mount to unmount.
+
+    run
+    ├── signals          SIGTERM, SIGINT, SIGHUP -> stop
+    ├── fuse.Session     serve (pyfuse3's workers), invalidation
+    ├── control.serve    one task per connection
+    └── watch            one task per attached provider
+
+`Daemon` is also what the control socket acts on (`vfsd.control.host.Host`).
+
+Concurrency: everything runs in this one event loop; `attach` and `detach` are ordered by the
+tree's own lock. The daemon never touches its own mount from the loop (`Session.answers` uses
+a thread).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+
+from vfsd import assembly, runtime
+from vfsd.config import MountConfig
+from vfsd.contract import Caller, Provider
+from vfsd.control.server import serve as serve_control
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+from vfsd.fuse.session import Session
+from vfsd.handles import HandleTable
+from vfsd.tree import Attachment, Tree
+from vfsd.version import __version__
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+CLOSE_TIMEOUT_S = 5.0
+"""Longest wait for providers to close at the end; what hangs then is left to the kernel."""
+
+
+class Daemon:
+    """What serves one mountpoint."""
+
+    def __init__(self, config: MountConfig, tree: Tree, handles: HandleTable) -> None:
+        self.config = config
+        self.tree = tree
+        self.handles = handles
+        self.mountpoint = os.fsencode(config.mountpoint)
+        self.session = Session(
+            tree,
+            handles,
+            config.mountpoint,
+            xattrs=config.xattrs,
+            allow_other=config.allow_other,
+            read_only=config.read_only,
+        )
+        self.nursery: trio.Nursery | None = None
+        self._watchers: dict[Provider, trio.CancelScope] = {}
+        self._started_s = time.time()
+        self._stop = trio.Event()
+
+    # -- what the control socket may do -----------------------------------------------------
+
+    async def attach(
+        self,
+        prefix: bytes,
+        source: str,
+        options: Mapping[str, str],
+        caller: Caller,
+        *,
+        read_only: bool,
+    ) -> Attachment:
+        """Make the provider that `source` names and attach it at `prefix`.
+
+        Errors as `assembly.open_provider` and `Tree.attach`; nothing is left attached then.
+        """
+        if "/" in source:
+            self._refuse_loop(source)
+        provider = await assembly.open_provider(source, options)
+        return await self.attach_provider(prefix, provider, caller, read_only=read_only)
+
+    async def attach_provider(
+        self, prefix: bytes, provider: Provider, caller: Caller, *, read_only: bool
+    ) -> Attachment:
+        """Attach a provider that exists, and watch it; it is closed if that fails."""
+        try:
+            attachment = await self.tree.attach(prefix, provider, caller, read_only=read_only)
+        except BaseException:
+            if provider not in self._watchers:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
+                    await provider.aclose()
+            raise
+        self._watch(provider)
+        log.info("attached %s at %s", provider.describe(), os.fsdecode(attachment.prefix))
+        if attachment.hides:
+            log.info("existing files at %s are hidden by it", os.fsdecode(attachment.prefix))
+        return attachment
+
+    async def detach(self, prefix: bytes, *, lazy: bool) -> None:
+        """Detach what is at `prefix`; its provider is closed once nothing uses it."""
+        before = list(self.tree.attachments.values())
+        await self.tree.detach(prefix, lazy=lazy)
+        gone = [each for each in before if not each.attached]
+        for attachment in gone:
+            log.info("detached %s", os.fsdecode(attachment.prefix))
+            assert self.nursery is not None
+            self.nursery.start_soon(self._retire, attachment)
+
+    def request_stop(self) -> None:
+        """Unmount and end, soon."""
+        self._stop.set()
+
+    def status(self) -> dict[str, object]:
+        """Return what `vfsd status` shows; plain values only."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "mountpoint": self.config.mountpoint,
+            "uptime_s": round(time.time() - self._started_s, 3),
+            "attachments": [
+                {
+                    "prefix": os.fsdecode(each.prefix),
+                    "provider": each.provider.describe(),
+                    "read_only": each.read_only or not each.base.traits.writable,
+                    "open_handles": each.open_count,
+                    **each.base.statistics(),
+                }
+                for each in self.tree.attachments.values()
+            ],
+            **self.session.statistics(),
+        }
+
+    def _refuse_loop(self, source: str) -> None:
+        path = os.path.realpath(source.partition(":")[2] or source)
+        mountpoint = self.config.mountpoint
+        if path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/"):
+            raise UserError(
+                f"{path} lies inside the mount at {mountpoint}, which would contain itself; "
+                "attach a directory from outside",
+                ExitCode.REFUSED,
+            )
+
+    # -- life -----------------------------------------------------------------------------
+
+    def _watch(self, provider: Provider) -> None:
+        if provider not in self._watchers and self.nursery is not None:
+            scope = self._watchers[provider] = trio.CancelScope()
+            self.nursery.start_soon(self._watching, provider, scope)
+
+    async def _watching(self, provider: Provider, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await provider.watch()
+            except Exception:
+                log.exception("watching %s failed; its changes may show late", provider.describe())
+
+    async def _retire(self, attachment: Attachment) -> None:
+        """Close a detached provider after its last open file and its last attachment."""
+        provider = attachment.base
+        if attachment.drained is not None:
+            await attachment.drained.wait()
+        if any(each.base is provider for each in self.tree.attachments.values()):
+            return
+        scope = self._watchers.pop(provider, None)
+        if scope is not None:
+            scope.cancel()
+            await provider.aclose()
+
+    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Mount, call `ready` once the mount answers, serve until told to stop."""
+        config = self.config
+        endpoint = runtime.bind(self.mountpoint)
+        try:
+            endpoint.listener.setblocking(False)
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(endpoint.listener))
+            self.session.mount(poll_us=config.poll_us, hot=config.hot_loop)
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
+                nursery.start_soon(self._obey_signals)
+                nursery.start_soon(self._serve_fuse)
+                nursery.start_soon(self._end)
+                await nursery.start(serve_control, self, listener)
+                for attachment in list(self.tree.attachments.values()):
+                    self._watch(attachment.base)
+                await self.session.answers()
+                _settle_memory()
+                await ready()
+        finally:
+            endpoint.close()
+            self.session.close()
+            await self._close_providers()
+
+    async def _serve_fuse(self) -> None:
+        await self.session.serve()
+        self._stop.set()
+
+    async def _end(self) -> None:
+        await self._stop.wait()
+        assert self.nursery is not None
+        self.nursery.cancel_scope.cancel()
+
+    async def _obey_signals(self) -> None:
+        with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+            async for number in signals:
+                log.info("stopping on %s", signal.Signals(number).name)
+                self._stop.set()
+
+    async def _close_providers(self) -> None:
+        for provider in {each.base for each in self.tree.attachments.values()}:
+            with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
+                scope.shield = True
+                try:
+                    await provider.aclose()
+                except Exception:
+                    log.exception("closing %s failed", provider.describe())
+
+
+def _settle_memory() -> None:
+    """Keep the garbage collector away from what lives for ever.
+
+    Requests make no cycles, so collections find nothing; with the default thresholds they
+    would walk every file's record again and again as the tree grows.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+async def serve(config: MountConfig, ready: Callable[[], Awaitable[None]]) -> None:
+    """Make the root provider, mount it and serve until stopped.
+
+    UserError and OSError before the mount leave nothing behind.
+    """
+    root = await assembly.open_provider(config.source, config.options)
+    tree = Tree(root, read_only=config.read_only, mountpoint=os.fsencode(config.mountpoint))
+    await Daemon(config, tree, HandleTable()).run(ready)

@@ -1,0 +1,443 @@
+"""Requests to the tree: each handler finds its inode, asks the provider, and fills the reply.
+
+What it is *not*: file-system behaviour (the providers'), permission checks (the kernel does
+them, `default_permissions`), or the loop that calls it (session.py, servingloop.py).
+
+Some kinds are answered with ENOSYS once, after which the kernel stops sending them: `flush`
+(nothing here depends on close), `access` (modes are checked by the kernel), `poll`. `opendir`
+must be answered: without it, pyfuse3 could not tell which directory a `readdir` is for.
+
+A request of the kernel's own changes what the kernel knows, so it needs no invalidation; only
+other attachments of the same provider are told (`_tell`).
+
+Concurrency: one task per request. The inode and handle tables change between awaits only, and
+a lookup is counted in the same step in which its reply is certain.
+
+Source: Linux fs/fuse (dir.c, file.c, readdir.c); fuse(4).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import pyfuse3
+
+from vfsd.attributes import NAME_MAX, PATH_MAX
+from vfsd.contract import ROOT_NUMBER, Change, Entry, Handle, Node
+from vfsd.errors import fail
+from vfsd.fuse.attrs import entry_attributes, negative_entry, requested_changes, statvfs_data
+from vfsd.fuse.errors import handler, refuse
+from vfsd.fuse.inodes import Inode, InodeTable, mint
+from vfsd.fuse.invalidation import Invalidator
+from vfsd.handles import HandleTable
+from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
+
+log = logging.getLogger(__name__)
+
+LISTING_PAGE = 64
+"""Entries looked up at a time for a listing; a 4 KiB reply holds about 25."""
+
+KINDS = (
+    *("lookup", "forget", "getattr", "setattr", "readlink", "mknod", "mkdir", "unlink"),
+    *("rmdir", "symlink", "rename", "link", "create", "open", "read", "write", "release"),
+    *("fsync", "opendir", "readdir", "releasedir", "fsyncdir", "statfs"),
+    *("setxattr", "getxattr", "listxattr", "removexattr"),
+)
+"""The kinds of request that are counted."""
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers of one mount."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, tree: Tree, handles: HandleTable, *, xattrs: bool = True) -> None:
+        super().__init__()
+        self.tree = tree
+        self.handles = handles
+        self.inodes = InodeTable(tree.root)
+        self.door = Invalidator(self.inodes)
+        """The listener that need not hear of what comes through here."""
+        self.requests: dict[str, int] = dict.fromkeys(KINDS, 0)
+        self._by_ino = self.inodes.by_ino
+        self._open_files = handles.open_files
+        self._negative: dict[float, pyfuse3.EntryAttributes] = {}
+        if not xattrs:
+            for name in ("getxattr", "setxattr", "listxattr", "removexattr"):
+                setattr(self, name, refuse(errno.ENOSYS))
+
+    # -- finding --------------------------------------------------------------------------
+
+    def _inode(self, ino: int) -> Inode:
+        inode = self._by_ino.get(ino)
+        if inode is None:
+            raise fail(errno.ESTALE)
+        return inode
+
+    def _directory(self, ino: int, name: bytes) -> Inode:
+        """Return the directory in which `name` is about to be used. ENAMETOOLONG."""
+        if len(name) > NAME_MAX:
+            raise fail(errno.ENAMETOOLONG)
+        return self._inode(ino)
+
+    def _known(self, parent: Inode, entry: Entry) -> pyfuse3.EntryAttributes:
+        """Count the lookup and fill the reply that gives `entry` to the kernel."""
+        attachment = parent.attachment
+        inode = self.inodes.remember(attachment, entry.node, parent.ino)
+        return entry_attributes(inode.ino, entry.stat, attachment.cache_s)
+
+    def _missing(self, cache_s: float) -> pyfuse3.EntryAttributes:
+        entry = self._negative.get(cache_s)
+        if entry is None:
+            entry = self._negative[cache_s] = negative_entry(cache_s)
+        return entry
+
+    def _tell(
+        self, attachment: Attachment, node: Node, name: bytes | None = None, *, data: bool = True
+    ) -> None:
+        """Tell whoever else shows this file; the kernel knows its own changes."""
+        tree = self.tree
+        if attachment.siblings or tree.overheard:
+            tree.changed(attachment, Change(node, name, data), by=self.door)
+
+    @handler
+    async def lookup(
+        self, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        parent = self._directory(parent_ino, name)
+        attachment = parent.attachment
+        if parent_ino == pyfuse3.ROOT_INODE:
+            self.door.note_root_name(name)
+        if attachment.nested:
+            inner = attachment.nested.get((parent.node.number, name))
+            if inner is not None:
+                return await self._attach_point(parent, inner)
+        try:
+            entry = await attachment.provider.lookup(parent.node, name)
+        except FileNotFoundError:
+            return self._missing(attachment.cache_s)
+        return self._known(parent, entry)
+
+    async def _attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
+        node = inner.provider.root
+        stat = await inner.provider.getattr(node)
+        inode = self.inodes.remember(inner, node, parent.ino)
+        return entry_attributes(inode.ino, stat, inner.cache_s)
+
+    @handler
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        self.inodes.forget(inode_list)
+
+    # -- attributes -----------------------------------------------------------------------
+
+    @handler
+    async def getattr(self, ino: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        inode = self._inode(ino)
+        attachment = inode.attachment
+        stat = await attachment.provider.getattr(inode.node)
+        return entry_attributes(ino, stat, attachment.cache_s)
+
+    @handler
+    async def setattr(
+        self,
+        ino: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        inode = self._inode(ino)
+        attachment = inode.attachment
+        changes = requested_changes(attr, fields)
+        stat = await attachment.provider.setattr(inode.node, changes, ctx)
+        self._tell(attachment, inode.node, data=changes.size is not None)
+        return entry_attributes(ino, stat, attachment.cache_s)
+
+    @handler
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        # pyfuse3 does not say for which inode the kernel asks: the root provider answers.
+        return statvfs_data(await self.tree.root.provider.statfs())
+
+    @handler
+    async def getxattr(self, ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        inode = self._inode(ino)
+        return await inode.attachment.provider.getxattr(inode.node, name)
+
+    @handler
+    async def listxattr(self, ino: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        inode = self._inode(ino)
+        return await inode.attachment.provider.listxattr(inode.node)
+
+    @handler
+    async def setxattr(
+        self, ino: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        inode = self._inode(ino)
+        await inode.attachment.provider.setxattr(inode.node, name, value)
+        self._tell(inode.attachment, inode.node, data=False)
+
+    @handler
+    async def removexattr(self, ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        inode = self._inode(ino)
+        await inode.attachment.provider.removexattr(inode.node, name)
+        self._tell(inode.attachment, inode.node, data=False)
+
+    # -- names ----------------------------------------------------------------------------
+
+    @handler
+    async def readlink(self, ino: int, ctx: pyfuse3.RequestContext) -> bytes:
+        inode = self._inode(ino)
+        return await inode.attachment.provider.readlink(inode.node)
+
+    @handler
+    async def mknod(
+        self, parent_ino: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        parent = self._directory(parent_ino, name)
+        entry = await parent.attachment.provider.mknod(parent.node, name, mode, rdev, ctx)
+        self._tell(parent.attachment, parent.node, name)
+        return self._known(parent, entry)
+
+    @handler
+    async def mkdir(
+        self, parent_ino: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        parent = self._directory(parent_ino, name)
+        entry = await parent.attachment.provider.mkdir(parent.node, name, mode & 0o7777, ctx)
+        self._tell(parent.attachment, parent.node, name)
+        return self._known(parent, entry)
+
+    @handler
+    async def symlink(
+        self, parent_ino: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        parent = self._directory(parent_ino, name)
+        if len(target) >= PATH_MAX:
+            raise fail(errno.ENAMETOOLONG)
+        entry = await parent.attachment.provider.symlink(parent.node, name, target, ctx)
+        self._tell(parent.attachment, parent.node, name)
+        return self._known(parent, entry)
+
+    @handler
+    async def link(
+        self, ino: int, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        inode = self._inode(ino)
+        parent = self._directory(parent_ino, name)
+        check_same(inode.attachment, parent.attachment)
+        entry = await parent.attachment.provider.link(inode.node, parent.node, name)
+        self._tell(parent.attachment, parent.node, name)
+        self._tell(inode.attachment, inode.node, data=False)
+        return self._known(parent, entry)
+
+    @handler
+    async def unlink(self, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        parent = self._directory(parent_ino, name)
+        parent.attachment.check_unpinned(parent.node, name)
+        gone = await self._if_shared(parent, name)
+        await parent.attachment.provider.unlink(parent.node, name)
+        self._tell(parent.attachment, parent.node, name)
+        if gone is not None:
+            self._tell(parent.attachment, gone, data=False)
+
+    @handler
+    async def rmdir(self, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        parent = self._directory(parent_ino, name)
+        parent.attachment.check_unpinned(parent.node, name)
+        await parent.attachment.provider.rmdir(parent.node, name)
+        self._tell(parent.attachment, parent.node, name)
+
+    async def _if_shared(self, parent: Inode, name: bytes) -> Node | None:
+        """Return `name`'s file if others must be told that its link count changes."""
+        attachment = parent.attachment
+        if not (attachment.siblings or self.tree.overheard):
+            return None
+        return (await attachment.provider.lookup(parent.node, name)).node
+
+    @handler
+    async def rename(
+        self,
+        parent_ino: int,
+        name: bytes,
+        new_parent_ino: int,
+        new_name: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        parent = self._directory(parent_ino, name)
+        new_parent = self._directory(new_parent_ino, new_name)
+        attachment = parent.attachment
+        check_same(attachment, new_parent.attachment)
+        attachment.check_unpinned(parent.node, name)
+        attachment.check_unpinned(new_parent.node, new_name)
+        await attachment.provider.rename(parent.node, name, new_parent.node, new_name, flags)
+        if parent is not new_parent:
+            await self._moved(new_parent, new_name)
+        self._tell(attachment, parent.node, name)
+        self._tell(attachment, new_parent.node, new_name)
+
+    async def _moved(self, parent: Inode, name: bytes) -> None:
+        """Note where a renamed directory now stands, for ``..`` in its listing."""
+        try:
+            entry = await parent.attachment.provider.lookup(parent.node, name)
+        except OSError:
+            return  # Someone was quicker; the next lookup will tell.
+        inode = self._by_ino.get(mint(parent.attachment, entry.node))
+        if inode is not None:
+            inode.parent_ino = parent.ino
+
+    # -- files ----------------------------------------------------------------------------
+
+    async def _opened(self, attachment: Attachment, node: Node, handle: Handle) -> pyfuse3.FileInfo:
+        try:
+            fh = self.handles.add(attachment, node, handle).fh
+        except OSError:
+            await handle.release()
+            raise
+        # keep_cache: a warm read costs an open and a release, and no data; where changes are
+        # not told, the kernel must start afresh at each open.
+        keep = attachment.cache_s > CACHE_BRIEFLY_S
+        return pyfuse3.FileInfo(fh=fh, direct_io=handle.direct_io, keep_cache=keep)
+
+    @handler
+    async def open(self, ino: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        inode = self._inode(ino)
+        attachment = inode.attachment
+        handle = await attachment.provider.open(inode.node, flags, ctx)
+        return await self._opened(attachment, inode.node, handle)
+
+    @handler
+    async def create(
+        self,
+        parent_ino: int,
+        name: bytes,
+        mode: int,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        parent = self._directory(parent_ino, name)
+        attachment = parent.attachment
+        entry, handle = await attachment.provider.create(
+            parent.node, name, mode & 0o7777, flags, ctx
+        )
+        info = await self._opened(attachment, entry.node, handle)
+        self._tell(attachment, parent.node, name)
+        return info, self._known(parent, entry)
+
+    @handler
+    async def read(self, fh: int, offset: int, size: int) -> bytes:
+        handle = self._open_files[fh].handle
+        if handle is None:
+            raise fail(errno.EISDIR)
+        # pyfuse3 takes any buffer, although it only declares bytes.
+        return cast("bytes", await handle.read(offset, size))
+
+    @handler
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        open_file = self._open_files[fh]
+        if open_file.handle is None:
+            raise fail(errno.EISDIR)
+        written = await open_file.handle.write(offset, data)
+        self._tell(open_file.attachment, open_file.node)
+        return written
+
+    @handler
+    async def release(self, fh: int) -> None:
+        open_file = self.handles.remove(fh)
+        if open_file.handle is not None:
+            await open_file.handle.release()
+
+    @handler
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        handle = self.handles.get(fh).handle
+        if handle is not None:
+            await handle.fsync(datasync=datasync)
+
+    # -- directories ----------------------------------------------------------------------
+
+    @handler
+    async def opendir(self, ino: int, ctx: pyfuse3.RequestContext) -> int:
+        inode = self._inode(ino)
+        return self.handles.add(inode.attachment, inode.node).fh
+
+    @handler
+    async def releasedir(self, fh: int) -> None:
+        self.handles.remove(fh)
+
+    @handler
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        open_file = self.handles.get(fh)
+        provider = open_file.attachment.provider
+        if provider.traits.fsync:
+            await provider.fsyncdir(open_file.node, datasync=datasync)
+
+    @handler
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Reply with entries from position `start_id` on: ``.``, ``..``, then the names.
+
+        Positions count into the listing taken at the last read from the start, so that
+        removals while listing neither skip nor repeat an entry.
+        """
+        directory = self.handles.get(fh)
+        attachment, node = directory.attachment, directory.node
+        if start_id == 0 or directory.names is None:
+            directory.names = list(await attachment.provider.readdir(node))
+            if directory.attachment.host is None and node.number == ROOT_NUMBER:
+                for name in directory.names:
+                    self.door.note_root_name(name)
+        listing = directory.names
+        position = start_id
+        if position < 2 and not await self._dots(attachment, node, position, token):
+            return
+        position = max(position, 2) - 2
+        parent = self._inode(mint(attachment, node))
+        while position < len(listing):
+            page = listing[position : position + LISTING_PAGE]
+            entries = await attachment.provider.lookup_many(node, page)
+            for name, found in zip(page, entries, strict=True):
+                position += 1
+                if found is None:
+                    continue
+                owner, entry = attachment, found
+                if attachment.nested and (node.number, name) in attachment.nested:
+                    owner = attachment.nested[node.number, name]
+                    root = owner.provider.root
+                    entry = Entry(root, await owner.provider.getattr(root))
+                reply = entry_attributes(mint(owner, entry.node), entry.stat, owner.cache_s)
+                if not pyfuse3.readdir_reply(token, name, reply, position + 2):
+                    return
+                self.inodes.remember(owner, entry.node, parent.ino)
+
+    async def _dots(
+        self, attachment: Attachment, node: Node, position: int, token: pyfuse3.ReaddirToken
+    ) -> bool:
+        """Reply with ``.`` and ``..``; the kernel counts no lookup for these two."""
+        inode = self._inode(mint(attachment, node))
+        stat = await attachment.provider.getattr(node)
+        for index, (name, ino) in enumerate(((b".", inode.ino), (b"..", inode.parent_ino))):
+            if index >= position:
+                reply = entry_attributes(ino, stat, 0.0)
+                if not pyfuse3.readdir_reply(token, name, reply, index + 1):
+                    return False
+        return True
+
+    # -- kinds the kernel need not send ---------------------------------------------------
+
+    flush = refuse(errno.ENOSYS)
+    access = refuse(errno.ENOSYS)
+    poll = refuse(errno.ENOSYS)
+
+    # -- accounts -------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, object]:
+        """Return requests by kind, inodes, lookups and open handles."""
+        return {
+            "requests": {kind: count for kind, count in self.requests.items() if count},
+            **self.inodes.statistics(),
+            **self.handles.statistics(),
+        }
