@@ -44,12 +44,20 @@ SUFFIX = ".sock"
 class Served(NamedTuple):
     """A path inside a mount: the socket of its daemon, the mountpoint, and the path in the tree.
 
-    `prefix` has no leading slash and is ``b""`` for the mountpoint itself.
+    `prefix` has no leading slash and is ``b""`` for the mountpoint itself; `uid` runs the daemon.
     """
 
     socket: Path
     mountpoint: bytes
     prefix: bytes
+    uid: int
+
+
+class Mount(NamedTuple):
+    """A vfsd mount of this mount namespace, its daemon dead or alive; `uid` mounted it."""
+
+    mountpoint: bytes
+    uid: int
 
 
 @dataclass(slots=True)
@@ -93,13 +101,13 @@ def prepare_directory() -> Path:
     directory = runtime_directory()
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
-    _check_private(directory)
+    _check_private(directory, os.geteuid())
     return directory
 
 
 def socket_path(mountpoint: bytes) -> Path:
     """Return where the socket of the daemon for the absolute `mountpoint` lies."""
-    return runtime_directory() / f"{short_key(mountpoint):016x}{SUFFIX}"
+    return runtime_directory() / _socket_name(mountpoint)
 
 
 def bind(mountpoint: bytes) -> Endpoint:
@@ -131,9 +139,12 @@ def bind(mountpoint: bytes) -> Endpoint:
         return Endpoint(listener, path, (found.st_dev, found.st_ino))
 
 
-def connect(path: Path) -> socket.socket:
-    """Connect to a daemon's socket. ConnectionRefusedError if the daemon is dead."""
-    _check_private(path.parent)
+def connect(path: Path, uid: int | None = None) -> socket.socket:
+    """Connect to the socket of a daemon that `uid` (None: this user) runs.
+
+    ConnectionRefusedError if the daemon is dead, UserError if others could have put it there.
+    """
+    _check_private(path.parent, os.geteuid() if uid is None else uid)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         client.settimeout(CONNECT_TIMEOUT_SECONDS)
@@ -167,7 +178,7 @@ def sockets() -> list[Path]:
     """Return the sockets of this user's living daemons; dead ones are removed on the way."""
     directory = runtime_directory()
     try:
-        _check_private(directory)
+        _check_private(directory, os.geteuid())
         found = sorted(directory.glob(f"*{SUFFIX}"))
     except FileNotFoundError:
         return []
@@ -188,41 +199,78 @@ def find(path: str | bytes | os.PathLike[str]) -> Served:
     look; of mounts inside mounts the innermost counts.
     """
     text = os.fsencode(path)
-    mounted = set(mountpoints())
-    place, rest = _walk(text, mounted)
+    mounted = {mount.mountpoint: mount for mount in mounts()}
+    place, rest = _walk(text, set(mounted))
     if place is None:
         raise UserError(
             f"no vfsd daemon serves {os.fsdecode(text)}; 'vfsd status' lists what is mounted,"
             " 'vfsd mount' mounts",
             ExitCode.NOT_MOUNTED,
         )
-    found = socket_path(place)
-    if not is_alive(found):
-        shown = os.fsdecode(place)
+    mount = mounted.get(place, Mount(place, os.geteuid()))
+    shown = os.fsdecode(place)
+    found = socket_of(mount)
+    if found is not None:
+        return Served(found, place, rest, mount.uid)
+    if mount.uid not in (os.geteuid(), 0) or (mount.uid == 0 and os.geteuid() != 0):
         raise UserError(
-            f"the vfsd daemon that served {shown} is gone; 'vfsd unmount {shown}' clears it",
-            ExitCode.NOT_MOUNTED,
+            f"the vfsd daemon of {shown} belongs to user {mount.uid}, who alone may ask it",
+            ExitCode.DENIED,
         )
-    return Served(found, place, rest)
+    raise UserError(
+        f"the vfsd daemon that served {shown} is gone; 'vfsd unmount {shown}' clears it",
+        ExitCode.NOT_MOUNTED,
+    )
 
 
 def mountpoints() -> list[bytes]:
     """Return where this mount namespace has vfsd mounts, dead ones included."""
+    return [mount.mountpoint for mount in mounts()]
+
+
+def mounts() -> list[Mount]:
+    """Return the vfsd mounts of this mount namespace, dead ones and other users' included."""
     with open("/proc/self/mountinfo", "rb") as source:
         return parse_mountinfo(source.read())
 
 
-def parse_mountinfo(text: bytes) -> list[bytes]:
-    """Return the vfsd mountpoints in the text of a mountinfo file. Odd lines are passed over."""
+def parse_mountinfo(text: bytes) -> list[Mount]:
+    """Return the vfsd mounts in the text of a mountinfo file. Odd lines are passed over."""
     found = []
     for line in text.splitlines():
         fields, _, tail = line.partition(b" - ")
         before, after = fields.split(b" "), tail.split(b" ")
-        if len(before) < 6 or len(after) < 2:
+        if len(before) < 6 or len(after) < 3:
             continue
         if after[0] == b"fuse.vfsd" or (after[0] == b"fuse" and after[1] == b"vfsd"):
-            found.append(_unescape(before[4]))
+            uid = re.search(rb"(?:^|,)user_id=(\d+)", after[2])
+            found.append(Mount(_unescape(before[4]), int(uid[1]) if uid else 0))
     return found
+
+
+def socket_of(mount: Mount) -> Path | None:
+    """Return the living socket behind a mount; root finds those of other users as well."""
+    for directory in _directories(mount.uid):
+        path = directory / _socket_name(mount.mountpoint)
+        try:
+            _check_private(directory, mount.uid)
+            if is_alive(path):
+                return path
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _directories(uid: int) -> list[Path]:
+    if uid == os.geteuid():
+        return [runtime_directory()]
+    if os.geteuid() == 0:
+        return [Path(f"/run/user/{uid}/vfsd"), Path(f"/tmp/vfsd-{uid}")]
+    return []
+
+
+def _socket_name(mountpoint: bytes) -> str:
+    return f"{short_key(mountpoint):016x}{SUFFIX}"
 
 
 def _unescape(field: bytes) -> bytes:
@@ -279,12 +327,12 @@ def _is_served(path: bytes, mounted: set[bytes]) -> bool:
     return path in mounted or (os.path.lexists(socket_path(path)) and is_alive(socket_path(path)))
 
 
-def _check_private(directory: Path) -> None:
-    """Raise UserError unless `directory` is this user's own and closed to all others."""
+def _check_private(directory: Path, uid: int) -> None:
+    """Raise UserError unless `directory` is the user's own and closed to all others."""
     found = os.lstat(directory)
     if not stat_module.S_ISDIR(found.st_mode):
         problem = "is not a directory"
-    elif found.st_uid != os.geteuid():
+    elif found.st_uid != uid:
         problem = "belongs to another user"
     elif found.st_mode & 0o077:
         problem = "is open to other users"

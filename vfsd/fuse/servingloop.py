@@ -44,7 +44,7 @@ from typing import Never, cast
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from vfsd.fuse.triointernals import Runnable, RunLoop, Unfit, bind, check_release
+from vfsd.fuse.triointernals import RunLoop, Runnable, Unfit, bind, check_release
 
 log = logging.getLogger(__name__)
 

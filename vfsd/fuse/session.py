@@ -28,6 +28,10 @@ from vfsd.tree import Tree
 
 log = logging.getLogger(__name__)
 
+WORKERS_MAX = 4096
+"""Requests in the making at one time: a provider that hangs holds one for each caller that
+waits for it, and must not use up those of the others. pyfuse3's own bound is 99."""
+
 
 class Session:
     """The mount of a tree; made unmounted."""
@@ -77,7 +81,7 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.invalidator.run)
-                await pyfuse3.main()
+                await pyfuse3.main(max_tasks=WORKERS_MAX)
                 nursery.cancel_scope.cancel()
         finally:
             self._tree.unsubscribe(self.invalidator)

@@ -1,0 +1,87 @@
+"""An open regular file.
+
+It refers to the file by number in its version, so what it reads and writes is the live file,
+also after snapshots were taken; after `set_read_only` its writes are EROFS like all others.
+
+Concurrency: no method suspends, so an append is atomic across handles.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from providers.memory.content import SIZE_MAX
+from providers.memory.records import File
+from providers.memory.setattr import PRIVILEGE_BITS, drop_privilege
+from providers.memory.version import Version, now_ns
+from vfsd.errors import fail
+from vfsd.provider import Handle, Stat
+
+
+class MemoryHandle(Handle):
+    """See the module; `release` ends it."""
+
+    __slots__ = ("_append", "_number", "_open", "_privileged", "_readable", "_version", "_writable")
+
+    def __init__(self, version: Version, number: int, flags: int, opener_uid: int) -> None:
+        access = flags & os.O_ACCMODE
+        self._version = version
+        self._number = number
+        self._readable = access != os.O_WRONLY
+        self._writable = access != os.O_RDONLY
+        self._append = bool(flags & os.O_APPEND)
+        self._privileged = opener_uid == 0
+        self._open = True
+        version.opened(number)
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        if not self._readable:
+            raise fail(errno.EBADF)
+        record = self._version.find(self._number)
+        assert type(record) is File
+        return record.content.read(offset, size)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        version = self._version
+        if not version.writable:
+            raise fail(errno.EROFS)
+        if not self._writable:
+            raise fail(errno.EBADF)
+        if not data:
+            return 0
+        if type(data) is not bytes:
+            data = bytes(data)
+        record = version.own_file(self._number)
+        owner = version.owner
+        content = record.content
+        if content.owner is not owner:
+            content = record.content_of(owner)
+        if self._append:
+            offset = content.size
+        if offset + len(data) > SIZE_MAX:
+            if offset >= SIZE_MAX:
+                raise fail(errno.EFBIG)
+            data = data[: SIZE_MAX - offset]
+        charged, chunks = content.charged_bytes, content.chunk_count
+        try:
+            count = content.write(offset, data, owner, version.room_bytes)
+        except MemoryError:
+            raise fail(errno.ENOSPC) from None
+        finally:
+            version.used_bytes += content.charged_bytes - charged
+            version.chunk_count += content.chunk_count - chunks
+        if not count:
+            raise fail(errno.ENOSPC)
+        record.mtime_ns = record.ctime_ns = now_ns()
+        if record.mode & PRIVILEGE_BITS and not self._privileged:
+            drop_privilege(record)
+        return count
+
+    async def getattr(self) -> Stat:
+        return self._version.find(self._number).stat()
+
+    async def release(self) -> None:
+        if self._open:
+            self._open = False
+            self._version.released(self._number)

@@ -1,0 +1,115 @@
+"""Every case on tmpfs and on a vfsd mount: what is seen must be equal.
+
+tmpfs on the same machine is the oracle, so no case says what is right. Where vfsd differs on
+purpose, differences.py says how and why.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.mounted.posix import runner as _runner  # noqa: F401 - fills the table
+from tests.mounted.posix.differences import DIFFERENCES, RACES
+from tests.mounted.posix.observe import CASES
+
+pytestmark = pytest.mark.fuse
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+class Runner:
+    """The process that performs cases; see runner.py."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.mounted.posix.runner"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def see(self, name, directory):
+        self.process.stdin.write(f"{name}\t{directory}\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert "failure" not in answer, f"{name} in {directory}: {answer['failure']}"
+        return answer["seen"]
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(30) == 0
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def runner():
+    runner = Runner()
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """A directory on tmpfs that every user may enter."""
+    kind = subprocess.run(
+        ["stat", "--file-system", "--format=%T", "/dev/shm"], capture_output=True, text=True
+    ).stdout.strip()
+    if kind != "tmpfs":
+        pytest.fail(f"/dev/shm is {kind}, not tmpfs: there is nothing to compare with")
+    directory = tempfile.mkdtemp(prefix="vfsd-test-", dir="/dev/shm")
+    os.chmod(directory, 0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def fresh(parent, name):
+    """Make an empty directory, the same on both sides."""
+    directory = os.path.join(parent, name)
+    os.mkdir(directory)
+    os.chmod(directory, 0o755)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def expectations(runner, oracle):
+    """What tmpfs shows for each case, asked for once."""
+
+    @cache
+    def expect(name):
+        return runner.see(name, fresh(oracle, name))
+
+    return expect
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name, runner, expectations, shared_mount, request):
+    if CASES[name].root and os.geteuid() != 0:
+        pytest.skip("the case needs to be root")
+    expected = expectations(name)
+    assert expected, "a case without an observation proves nothing"
+    if name in RACES:
+        request.applymarker(pytest.mark.xfail(reason=RACES[name], strict=False))
+    seen = runner.see(name, fresh(shared_mount.path, name))
+    difference = DIFFERENCES.get(name)
+    if difference is not None:
+        assert difference.seen.keys() <= expected.keys()
+        stale = [key for key, value in difference.seen.items() if expected[key] == value]
+        assert not stale, f"stale: no difference in {stale}"
+        expected = {**expected, **difference.seen}
+    assert seen.keys() == expected.keys()
+    unlike = {key: {"expected": expected[key], "seen": seen[key]} for key in seen}
+    unlike = {key: each for key, each in unlike.items() if each["expected"] != each["seen"]}
+    assert not unlike, json.dumps(unlike, indent=2)
+
+
+def test_differences_name_cases():
+    assert DIFFERENCES.keys() | RACES.keys() <= CASES.keys()
+    assert all(difference.reason for difference in DIFFERENCES.values())

@@ -1,0 +1,240 @@
+"""The table that both clients share: what is asked, and what its answer becomes.
+
+A `Call` is one request and the function that checks its reply. vfsd/client.py waits for the
+reply in the thread, vfsd/aclient.py in its task; neither knows a verb's parameters. Work made
+of several requests is a generator of calls (`Steps`), which gets each reply sent in.
+
+Paths are given as a person would: str, bytes or path-like, relative to where the client was
+connected, or to the tree's root with a leading slash.
+
+Concurrency: immutable values and pure functions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from vfsd.attributes import StatFs
+from vfsd.control import protocol, replies
+from vfsd.control.framing import Request
+from vfsd.control.protocol import PutEntry, Verb
+from vfsd.control.validation import render
+
+T = TypeVar("T")
+R = TypeVar("R")
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Steps = Generator["Call[Any]", Any, R]
+"""Several calls in a row: yields each, is sent its checked reply, returns a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and what its reply becomes."""
+
+    verb: Verb
+    convert: Callable[[object], T]
+
+    def request(self, number: int) -> Request:
+        """Return the request to send."""
+        name, parameters = render(self.verb)
+        return Request(number, name, parameters)
+
+
+def place(base: bytes, path: AnyPath) -> bytes:
+    """Return `path` in the tree, for a client that stands at `base`."""
+    text = os.fsencode(path)
+    return text if text.startswith(b"/") else base + b"/" + text
+
+
+def hello() -> Call[replies.Greeting]:
+    return Call(protocol.Hello(protocol.VERSIONS), replies.greeting)
+
+
+def status() -> Call[dict[str, Any]]:
+    return Call(protocol.Status(), _status)
+
+
+def _status(value: object) -> dict[str, Any]:
+    try:
+        found = json.loads(replies.text(value))
+    except (ValueError, RecursionError) as error:
+        raise replies.ReplyError("no status") from error
+    if not isinstance(found, dict):
+        raise replies.ReplyError("no status")
+    return found
+
+
+def stop() -> Call[None]:
+    return Call(protocol.Stop(), replies.nothing)
+
+
+def attach(
+    prefix: bytes, source: AnyPath, options: Mapping[str, str], *, read_only: bool
+) -> Call[replies.Attached]:
+    coded = {os.fsencode(key): os.fsencode(value) for key, value in options.items()}
+    return Call(protocol.Attach(prefix, os.fsencode(source), coded, read_only), replies.attached)
+
+
+def detach(prefix: bytes, *, lazy: bool) -> Call[None]:
+    return Call(protocol.Detach(prefix, lazy), replies.nothing)
+
+
+def snapshot(prefix: bytes, at: bytes) -> Call[replies.Attached]:
+    return Call(protocol.Snapshot(prefix, at), replies.attached)
+
+
+def fork(prefix: bytes, at: bytes) -> Call[replies.Attached]:
+    return Call(protocol.Fork(prefix, at), replies.attached)
+
+
+def watch(prefix: bytes) -> Call[list[replies.Event]]:
+    return Call(protocol.Watch(prefix), replies.events)
+
+
+def stat(path: bytes, *, follow: bool) -> Call[replies.FileInfo]:
+    return Call(protocol.StatFile(path, follow), replies.file_info)
+
+
+def list_page(path: bytes, after: bytes = b"") -> Call[replies.Page]:
+    return Call(protocol.ListDirectory(path, after), replies.page)
+
+
+def list_all(path: bytes) -> Steps[list[tuple[bytes, replies.FileInfo]]]:
+    """Return all entries of a directory, sorted by name."""
+    entries: list[tuple[bytes, replies.FileInfo]] = []
+    after: bytes | None = b""
+    while after is not None:
+        page: replies.Page = yield list_page(path, after)
+        if page.after is not None and page.after <= after:
+            raise replies.ReplyError("a listing that does not go on")
+        entries += page.entries
+        after = page.after
+    return entries
+
+
+def readlink(path: bytes) -> Call[bytes]:
+    return Call(protocol.ReadLink(path), replies.data)
+
+
+def statfs(path: bytes) -> Call[StatFs]:
+    def convert(value: object) -> StatFs:
+        found = replies.numbers(value)
+        if len(found) != len(StatFs._fields):
+            raise replies.ReplyError("no room")
+        return StatFs(*found)
+
+    return Call(protocol.StatFilesystem(path), convert)
+
+
+def read_file(path: bytes) -> Call[bytes]:
+    return Call(protocol.ReadFile(path), replies.data)
+
+
+def write_file(path: bytes, data: bytes, mode: int) -> Call[None]:
+    return Call(protocol.WriteFile(path, data, mode), replies.nothing)
+
+
+def open_file(path: bytes, flags: int, mode: int) -> Call[tuple[int, replies.FileInfo]]:
+    return Call(protocol.Open(path, flags, mode), replies.opened)
+
+
+def stage(at: bytes, path: bytes) -> Call[int]:
+    return Call(protocol.Stage(at, path), replies.number)
+
+
+def commit(
+    fd: int, name: bytes, mode: int, mtime_ns: int | None, *, keep: bool = False
+) -> Call[None]:
+    return Call(protocol.Commit(fd, name, mode, mtime_ns, keep), replies.nothing)
+
+
+def read(fd: int, offset: int, size: int) -> Call[bytes]:
+    return Call(protocol.Read(fd, offset, size), replies.data)
+
+
+def write(fd: int, offset: int, data: bytes) -> Call[int]:
+    return Call(protocol.Write(fd, offset, data), replies.number)
+
+
+def fstat(fd: int) -> Call[replies.FileInfo]:
+    return Call(protocol.StatFd(fd), replies.file_info)
+
+
+def ftruncate(fd: int, size: int) -> Call[None]:
+    return Call(protocol.TruncateFd(fd, size), replies.nothing)
+
+
+def fsync(fd: int, *, data_only: bool) -> Call[None]:
+    return Call(protocol.SyncFd(fd, data_only), replies.nothing)
+
+
+def close(fd: int) -> Call[None]:
+    return Call(protocol.Close(fd), replies.nothing)
+
+
+def mkdir(path: bytes, mode: int, *, parents: bool) -> Call[None]:
+    return Call(protocol.MakeDirectory(path, mode, parents), replies.nothing)
+
+
+def mknod(path: bytes, mode: int, rdev: int) -> Call[None]:
+    return Call(protocol.MakeNode(path, mode, rdev), replies.nothing)
+
+
+def symlink(path: bytes, target: bytes) -> Call[None]:
+    return Call(protocol.MakeSymlink(path, target), replies.nothing)
+
+
+def link(source: bytes, target: bytes) -> Call[None]:
+    return Call(protocol.Link(source, target), replies.nothing)
+
+
+def unlink(path: bytes) -> Call[None]:
+    return Call(protocol.Unlink(path), replies.nothing)
+
+
+def rmdir(path: bytes) -> Call[None]:
+    return Call(protocol.RemoveDirectory(path), replies.nothing)
+
+
+def remove_tree(path: bytes) -> Call[int]:
+    return Call(protocol.RemoveTree(path), replies.number)
+
+
+def rename(source: bytes, target: bytes, flags: int) -> Call[None]:
+    return Call(protocol.Rename(source, target, flags), replies.nothing)
+
+
+def setattr_(path: bytes, *, follow: bool, **changes: int | None) -> Call[replies.FileInfo]:
+    return Call(protocol.SetAttributes(path, follow, **changes), replies.file_info)
+
+
+def truncate(path: bytes, size: int) -> Call[replies.FileInfo]:
+    return Call(protocol.Truncate(path, size), replies.file_info)
+
+
+def getxattr(path: bytes, name: bytes, *, follow: bool) -> Call[bytes]:
+    return Call(protocol.GetXattr(path, name, follow), replies.data)
+
+
+def listxattr(path: bytes, *, follow: bool) -> Call[list[bytes]]:
+    return Call(protocol.ListXattr(path, follow), replies.names)
+
+
+def setxattr(path: bytes, name: bytes, value: bytes, *, follow: bool) -> Call[None]:
+    return Call(protocol.SetXattr(path, name, value, follow), replies.nothing)
+
+
+def removexattr(path: bytes, name: bytes, *, follow: bool) -> Call[None]:
+    return Call(protocol.RemoveXattr(path, name, follow), replies.nothing)
+
+
+def put(at: bytes, entries: Sequence[PutEntry]) -> Call[list[tuple[int, int]]]:
+    return Call(protocol.Put(at, tuple(entries)), replies.failures)
+
+
+def fetch(at: bytes, names: Sequence[bytes]) -> Call[list[bytes | int]]:
+    return Call(protocol.Fetch(at, tuple(names)), replies.fetched)

@@ -1,0 +1,52 @@
+"""What the control server needs of the daemon, and nothing more.
+
+The daemon (vfsd/daemon.py) is one; tests make a smaller one. Here so that vfsd/control never
+imports the daemon.
+
+Concurrency: called from the event loop only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from vfsd.contract import Caller, Provider
+from vfsd.handles import HandleTable
+from vfsd.tree import Attachment, Tree
+
+
+class Host(Protocol):
+    """A daemon, as seen from its control socket."""
+
+    tree: Tree
+    handles: HandleTable
+    mountpoint: bytes
+
+    async def attach(
+        self,
+        prefix: bytes,
+        source: str,
+        options: Mapping[str, str],
+        caller: Caller,
+        *,
+        read_only: bool,
+    ) -> Attachment:
+        """Make the provider that `source` names (a name, ``name:source``, a host path), attach it.
+
+        UserError for an unknown one or a wrong option; OSError as `Tree.attach`.
+        """
+
+    async def attach_provider(
+        self, prefix: bytes, provider: Provider, caller: Caller, *, read_only: bool
+    ) -> Attachment:
+        """Attach a provider that exists; it is the host's from then on, also on an error."""
+
+    async def detach(self, prefix: bytes, *, lazy: bool) -> None:
+        """Detach what is at `prefix`; OSError as `Tree.detach`."""
+
+    def status(self) -> dict[str, object]:
+        """Return what is served and the counters, as values that JSON has."""
+
+    def request_stop(self) -> None:
+        """Unmount and end, soon; returns at once."""
