@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -61,8 +62,10 @@ def vfsd_mount() -> Iterator[Callable[..., VfsdMount]]:
     """
     mounts: list[VfsdMount] = []
 
-    def start(*options: str, expected_logs: tuple[str, ...] = ()) -> VfsdMount:
-        mount = VfsdMount(*options, expected_logs=expected_logs)
+    def start(
+        *options: str, expected_logs: tuple[str, ...] = (), packages: Path | None = None
+    ) -> VfsdMount:
+        mount = VfsdMount(*options, expected_logs=expected_logs, packages=packages)
         mounts.append(mount)
         return mount
 

@@ -15,8 +15,8 @@ sees them (vfsd/fuse/inodes.py).
 the same file, even if they are two objects. `number` is at least 1 and below 2**48, is 1 for
 the root and for nothing else, and is stable: as long as a file exists, each lookup gives the
 same number, and a number is not given to another file while anyone can still hold the old
-one. A node outlives its names: methods that take a node work on an unlinked file while a
-`Handle` is open on it, and raise ESTALE once the file is gone.
+one. A node outlives its names: methods that take a node, `open` included, work on an unlinked
+file while a `Handle` is open on it or a door keeps it (`kept`), and raise ESTALE once it is gone.
 
 **Concurrency.** All methods run in one trio event loop. State changes between awaits only; a
 method whose docstring says *atomic* is seen entirely or not at all by every other task, and
@@ -118,6 +118,9 @@ class Change(NamedTuple):
 Listener = Callable[[Change], None]
 """Called synchronously from the event loop; must neither block nor raise."""
 
+Keeper = Callable[[int], bool]
+"""Says whether a door keeps the node of a number; called synchronously, must be cheap."""
+
 
 class Handle(ABC):
     """An open file. It outlives the file's names, and holds the file until `release`."""
@@ -166,6 +169,7 @@ class Provider(ABC):
 
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
+        self._keepers: tuple[Keeper, ...] = ()
 
     # -- what it is -----------------------------------------------------------------------
 
@@ -209,8 +213,24 @@ class Provider(ABC):
     async def aclose(self) -> None:
         """Free everything; called once, after the last handle is released."""
 
+    def add_keeper(self, keeper: Keeper) -> None:
+        """A door may keep nodes from now on; `keeper` tells which."""
+        self._keepers = (*self._keepers, keeper)
+
+    def remove_keeper(self, keeper: Keeper) -> None:
+        """That door keeps no node any more; ValueError if there was none."""
+        position = self._keepers.index(keeper)
+        self._keepers = self._keepers[:position] + self._keepers[position + 1 :]
+
+    def kept(self, number: int) -> bool:
+        """Say whether a door keeps that node: what was found by name may yet be opened.
+
+        To be asked where the last name goes away; the file is then freed by `forget`.
+        """
+        return any(keeper(number) for keeper in self._keepers)
+
     def forget(self, node: Node) -> None:
-        """A door that kept `node` lets it go; other doors may still keep it.
+        """A door that kept `node` lets it go; other doors may still keep it (`kept`).
 
         Must be cheap and must not raise. A provider that holds something per node (an fd)
         ties it to the node object, of which it gives the same one while any is alive.

@@ -164,6 +164,8 @@ class Daemon:
         provider = attachment.base
         if attachment.drained is not None:
             await attachment.drained.wait()
+        if attachment.keeper is not None:
+            provider.remove_keeper(attachment.keeper)
         if any(each.base is provider for each in self.tree.attachments.values()):
             return
         scope = self._watchers.pop(provider, None)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vfsd.attributes import Caller, SetAttr, Stat, StatFs
-from vfsd.contract import Entry, Handle, Listener, Node, Provider, Traits
+from vfsd.contract import Entry, Handle, Keeper, Listener, Node, Provider, Traits
 from vfsd.errors import fail
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
@@ -69,6 +69,15 @@ class ReadOnlyView(Provider):
 
     def unsubscribe(self, listener: Listener) -> None:
         self.inner.unsubscribe(listener)
+
+    def add_keeper(self, keeper: Keeper) -> None:
+        self.inner.add_keeper(keeper)
+
+    def remove_keeper(self, keeper: Keeper) -> None:
+        self.inner.remove_keeper(keeper)
+
+    def kept(self, number: int) -> bool:
+        return self.inner.kept(number)
 
     async def lookup(self, parent: Node, name: bytes) -> Entry:
         return await self.inner.lookup(parent, name)

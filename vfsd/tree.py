@@ -29,7 +29,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 from vfsd.attributes import NAME_MAX, Caller
-from vfsd.contract import Change, Entry, Listener, Node, Provider
+from vfsd.contract import Change, Entry, Keeper, Listener, Node, Provider
 from vfsd.errors import fail
 from vfsd.readonly import ReadOnlyView
 
@@ -76,6 +76,7 @@ class Attachment:
     siblings: tuple[Attachment, ...] = ()
     """Other attachments of the same provider."""
     relay: Listener | None = None
+    keeper: Keeper | None = None
     cache_s: float = CACHE_BRIEFLY_S
 
     def __post_init__(self) -> None:
@@ -108,6 +109,9 @@ class TreeListener(Protocol):
 
     async def settled(self) -> None:
         """Return when everything noted so far is no longer shown as it was."""
+
+    def keeps(self, attachment: Attachment, number: int) -> bool:
+        """Say whether this door holds on to the node of that number."""
 
 
 class Tree:
@@ -167,8 +171,12 @@ class Tree:
             for listener in self._listeners:
                 listener.changed(attachment, change)
 
-        attachment.relay = relay
+        def kept(number: int) -> bool:
+            return any(listener.keeps(attachment, number) for listener in self._listeners)
+
+        attachment.relay, attachment.keeper = relay, kept
         attachment.base.subscribe(relay)
+        attachment.base.add_keeper(kept)
 
     # -- attaching ------------------------------------------------------------------------
 

@@ -34,8 +34,13 @@ _libc = ctypes.CDLL(None)
 class VfsdMount:
     """One `vfsd mount --foreground`; `path` is the mountpoint."""
 
-    def __init__(self, *options: str, expected_logs: tuple[str, ...] = ()) -> None:
-        """Mount and return when the mount is live; `expected_logs` are patterns of lines."""
+    def __init__(
+        self, *options: str, expected_logs: tuple[str, ...] = (), packages: Path | None = None
+    ) -> None:
+        """Mount and return when the mount is live.
+
+        `expected_logs` are patterns of lines; the daemon also imports from `packages`.
+        """
         # Not below pytest's own directory, which other users may not enter.
         self.root = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.root.chmod(0o755)
@@ -48,10 +53,10 @@ class VfsdMount:
             **{key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"},
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "XDG_STATE_HOME": str(self.root / "state"),
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": f"{REPOSITORY}:{packages}" if packages else str(REPOSITORY),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vfsd", "mount", str(self.path), "--foreground", *options],
+            [sys.executable, "-m", "vfsd", "mount", str(self.path), *options, "--foreground"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -23,6 +23,9 @@ class Recorder:
     async def settled(self) -> None:
         pass
 
+    def keeps(self, attachment: Attachment, number: int) -> bool:
+        return False
+
 
 def refuses(code: int):
     return pytest.raises(OSError, match=rf"\[Errno {code}\]")

@@ -20,7 +20,7 @@ def main(verb: str, arguments: list[str]) -> int:
 def _attach(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vfsd attach",
-        description="Attach a provider at a prefix of a mounted tree; missing directories are made.",
+        description="Attach a provider below a mountpoint; missing directories are made.",
     )
     parser.add_argument("source", help="a provider's name, NAME:SOURCE, or a path on the host")
     parser.add_argument("prefix", help="where: a path below a vfsd mountpoint")

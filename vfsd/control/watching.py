@@ -50,6 +50,9 @@ class Watcher:
             self._events.append(event)
         self._wake.set()
 
+    def keeps(self, attachment: Attachment, number: int) -> bool:
+        return False
+
     async def settled(self) -> None:
         return
 

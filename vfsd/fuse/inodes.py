@@ -19,7 +19,7 @@ from vfsd.contract import NUMBER_LIMIT, Node
 from vfsd.errors import fail
 from vfsd.tree import Attachment
 
-_SHIFT = NUMBER_LIMIT.bit_length() - 1
+NUMBER_BITS = NUMBER_LIMIT.bit_length() - 1
 
 
 class Inode:
@@ -38,7 +38,7 @@ class Inode:
 
 def mint(attachment: Attachment, node: Node) -> int:
     """Return the kernel's inode number for a provider's node."""
-    return attachment.index << _SHIFT | node.number
+    return attachment.index << NUMBER_BITS | node.number
 
 
 class InodeTable:
@@ -58,7 +58,7 @@ class InodeTable:
 
     def remember(self, attachment: Attachment, node: Node, parent_ino: int) -> Inode:
         """Count one lookup of `node`, which the reply in hand gives to the kernel."""
-        ino = attachment.index << _SHIFT | node.number
+        ino = attachment.index << NUMBER_BITS | node.number
         inode = self.by_ino.get(ino)
         if inode is None:
             inode = self.by_ino[ino] = Inode(ino, attachment, node, parent_ino)

@@ -25,7 +25,7 @@ import pyfuse3
 import trio
 
 from vfsd.contract import Change
-from vfsd.fuse.inodes import InodeTable, mint
+from vfsd.fuse.inodes import NUMBER_BITS, InodeTable, mint
 from vfsd.tree import Attachment
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,9 @@ class Invalidator:
         async with self._progress:
             while self._done < target:
                 await self._progress.wait()
+
+    def keeps(self, attachment: Attachment, number: int) -> bool:
+        return attachment.index << NUMBER_BITS | number in self._inodes.by_ino
 
     # -- carrying out ---------------------------------------------------------------------
 
