@@ -11,7 +11,7 @@ Concurrency: blocking calls, all of them short, for the command line and for a d
 Binding and clearing hold a lock file, so that two daemons that start at once, or one that
 starts while another process sweeps stale sockets, cannot remove each other's socket.
 
-Sources: unix(7), proc_pid_mountinfo(5), the XDG base directory specification.
+Sources: unix(7), socket(7) for SO_SNDTIMEO, proc_pid_mountinfo(5), the XDG base directory specification.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import os
 import re
 import socket
 import stat as stat_module
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ ADDRESS_LIMIT_BYTES = 107
 """Longest path in a `sockaddr_un`: 108 bytes with the closing NUL. Source: unix(7)."""
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-BACKLOG = 64
+BACKLOG = 128
 LOCK_NAME = "lock"
 SUFFIX = ".sock"
 
@@ -62,19 +63,16 @@ class Mount(NamedTuple):
 
 @dataclass(slots=True)
 class Endpoint:
-    """A bound, listening socket; `close` removes its file if it is still this one's."""
+    """A bound, listening socket; `close` removes its file unless another daemon has it now."""
 
     listener: socket.socket
     path: Path
-    identity: tuple[int, int]
 
     def close(self) -> None:
         """Stop listening and remove the file. May be called twice."""
         self.listener.close()
         with suppress(OSError), _locked(self.path.parent):
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self.identity:
-                os.unlink(self.path)
+            _clear_if_stale(self.path)
 
 
 def runtime_directory() -> Path:
@@ -132,11 +130,10 @@ def bind(mountpoint: bytes) -> Endpoint:
             with _address(path) as address:
                 listener.bind(address)
             listener.listen(BACKLOG)
-            found = os.lstat(path)
         except BaseException:
             listener.close()
             raise
-        return Endpoint(listener, path, (found.st_dev, found.st_ino))
+        return Endpoint(listener, path)
 
 
 def connect(path: Path, uid: int | None = None) -> socket.socket:
@@ -147,14 +144,29 @@ def connect(path: Path, uid: int | None = None) -> socket.socket:
     _check_private(path.parent, os.geteuid() if uid is None else uid)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        client.settimeout(CONNECT_TIMEOUT_SECONDS)
-        with _address(path) as address:
-            client.connect(address)
-        client.settimeout(None)
+        # Not settimeout: a Unix socket that does not block refuses a full backlog (EAGAIN)
+        # instead of waiting for room.
+        _set_send_timeout(client, CONNECT_TIMEOUT_SECONDS)
+        try:
+            with _address(path) as address:
+                client.connect(address)
+        except BlockingIOError as error:
+            raise TimeoutError(
+                errno.ETIMEDOUT, "the vfsd daemon takes no connection", os.fsdecode(path)
+            ) from error
+        _set_send_timeout(client, 0)
     except BaseException:
         client.close()
         raise
     return client
+
+
+def _set_send_timeout(client: socket.socket, seconds: float) -> None:
+    client.setsockopt(
+        socket.SOL_SOCKET,
+        socket.SO_SNDTIMEO,
+        struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000)),
+    )
 
 
 def is_alive(path: Path) -> bool:

@@ -3,37 +3,42 @@
 The first `CHUNK` bytes are the *head*, one bytes object: most files are no more than that.
 The rest is a map of chunks. A chunk holds as many bytes as were written into it, counted
 from its start; what is missing reads as zeros, so holes cost nothing. Data that arrives as a
-whole chunk is kept as it came (`bytes`), and given out again without a copy; data that is
-changed in small steps becomes a `bytearray` that grows in place.
+whole chunk is kept as it came (`bytes`), and given out again without a copy; a larger write
+is kept whole as well, and its chunks are views of it. That saves more than the copy: touching
+new memory costs several times what copying into it does. Data that is changed in small steps
+becomes a `bytearray` that grows in place.
+
+A view keeps all of its write in memory. When less than half of a write is left in the file,
+what is left is copied out of it, so that no file holds more than twice what it is charged for.
 
 Room is charged in pages of 4 KiB, as tmpfs does, for what a chunk holds: a byte written at
 100,000 in an empty chunk costs the 25 pages that really are in memory.
 
-Concurrency: see ownership.py. No buffer that can still change is ever given out.
+What is *not* here: one chunk's bytes (chunks.py).
+
+Concurrency: see ownership.py.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from providers.memory.chunks import (
+    CHUNK,
+    PAGE,
+    Chunk,
+    Data,
+    cut,
+    pages,
+    shortened,
+    spliced,
+    view_if_worth_it,
+)
 from providers.memory.numbermap import NumberMap
 from providers.memory.ownership import Owner
 
-CHUNK = 128 * 1024
-"""Bytes per chunk: what one read of the kernel asks for by default."""
-PAGE = 4096
 SIZE_MAX = (1 << 63) - 1
 """Largest file, the kernel's own limit; more is EFBIG."""
-VIEW_MIN = 16 * 1024
-"""Slices from here on are given out as views; below, a copy is cheaper."""
-
-
-class Chunk:
-    """One chunk after the head."""
-
-    __slots__ = ("data", "owner")
-
-    def __init__(self, data: bytes | bytearray, owner: Owner) -> None:
-        self.data = data
-        self.owner = owner
 
 
 class Content:
@@ -45,7 +50,7 @@ class Content:
         self.owner = owner
         self.size = 0
         self.charged_bytes = 0
-        self._head: bytes | bytearray = b""
+        self._head: Data = b""
         self._head_owned = True
         self._chunks: NumberMap[Chunk] | None = None
 
@@ -72,15 +77,15 @@ class Content:
         if offset >= stop:
             return b""
         if stop <= CHUNK:
-            return _cut(self._head, offset, stop)
+            return cut(self._head, offset, stop)
         index, start = divmod(offset, CHUNK)
         length = stop - offset
         if start + length <= CHUNK:
-            return _cut(self._stored(index), start, start + length)
+            return cut(self._stored(index), start, start + length)
         pieces = []
         while length:
             piece = min(CHUNK - start, length)
-            pieces.append(_cut(self._stored(index), start, start + piece))
+            pieces.append(cut(self._stored(index), start, start + piece))
             length -= piece
             index += 1
             start = 0
@@ -93,6 +98,8 @@ class Content:
         """
         length = len(data)
         done = 0
+        view = view_if_worth_it(offset, data)
+        loosened: list[tuple[int, object]] = []
         while done < length:
             index, start = divmod(offset + done, CHUNK)
             stop = min(CHUNK, start + length - done)
@@ -107,13 +114,25 @@ class Content:
                         break
                     growth = -(-stop // PAGE) * PAGE - before
             piece = stop - start
-            part = data if piece == length else data[done : done + piece]
+            part: bytes | memoryview
+            if piece == length:
+                part = data
+            elif view is not None and piece == CHUNK:
+                part = view[done : done + piece]
+            else:
+                part = data[done : done + piece]
+            old = self._stored(index)
+            if type(old) is memoryview:
+                loosened.append((index, old.obj))
             self._store(index, start, stop, part, owner)
             room_bytes -= growth
             self.charged_bytes += growth
             done += piece
             if offset + done > self.size:
                 self.size = offset + done
+        if view is not None and done < length:
+            loosened.append((offset // CHUNK, data))
+        self._copy_out(loosened, owner)
         return done
 
     def truncate(self, size: int, owner: Owner) -> None:
@@ -122,103 +141,82 @@ class Content:
             self._cut_to(size, owner)
         self.size = size
 
-    def _stored(self, index: int) -> bytes | bytearray:
+    def _stored(self, index: int) -> Data:
         if not index:
             return self._head
         chunk = None if self._chunks is None else self._chunks.get(index)
         return b"" if chunk is None else chunk.data
 
-    def _store(self, index: int, start: int, stop: int, part: bytes, owner: Owner) -> None:
+    def _store(
+        self, index: int, start: int, stop: int, part: bytes | memoryview, owner: Owner
+    ) -> None:
         if not index:
-            old, owned = self._head, self._head_owned
-            data = _spliced(old, owned, start, stop, part, owner)
-            self._head = data
+            self._head = spliced(self._head, self._head_owned, start, stop, part, owner)
             self._head_owned = True
             return
         if self._chunks is None:
             self._chunks = NumberMap(owner)
         chunk = self._chunks.get(index)
         if chunk is None:
-            data = _spliced(b"", True, start, stop, part, owner)
+            data = spliced(b"", True, start, stop, part, owner)
             self._chunks.put(index, Chunk(data, owner), owner)
         elif chunk.owner is owner:
-            chunk.data = _spliced(chunk.data, True, start, stop, part, owner)
+            chunk.data = spliced(chunk.data, True, start, stop, part, owner)
         else:
-            data = _spliced(chunk.data, False, start, stop, part, owner)
+            data = spliced(chunk.data, False, start, stop, part, owner)
             self._chunks.put(index, Chunk(data, owner), owner)
+
+    def _copy_out(self, loosened: list[tuple[int, object]], owner: Owner) -> None:
+        """Copy what is left of writes of which parts were replaced, where it is too little."""
+        done: list[object] = []
+        for index, whole in loosened:
+            if any(whole is each for each in done):
+                continue
+            done.append(whole)
+            assert isinstance(whole, bytes)
+            span = len(whole) // CHUNK
+            left = []
+            for each in range(max(0, index - span), index + span + 1):
+                data = self._stored(each)
+                if type(data) is memoryview and data.obj is whole:
+                    left.append(each)
+            if left and len(left) * CHUNK * 2 < len(whole):
+                # Nothing is lost if memory is refused for it: it only saves memory.
+                with suppress(MemoryError):
+                    for each in left:
+                        part = bytes(self._stored(each))
+                        self._store(each, 0, len(part), part, owner)
 
     def _cut_to(self, size: int, owner: Owner) -> None:
         last, rest = divmod(size, CHUNK)
+        first_cut = self._stored(last)
+        before = self._stored(last - 1) if last else b""
         if size <= CHUNK and self._chunks is not None:
             # All at once: emptying a large file must not take a step per chunk.
             self._chunks = None
-            self.charged_bytes = _pages(len(self._head))
+            self.charged_bytes = pages(len(self._head))
         elif self._chunks is not None:
             for index, chunk in self._chunks.items_from(max(last, 1)):
                 if index == last and rest:
                     self._shorten(index, chunk, rest, owner)
                 else:
-                    self.charged_bytes -= _pages(len(chunk.data))
+                    self.charged_bytes -= pages(len(chunk.data))
                     self._chunks.remove(index, owner)
             if not self._chunks.count:
                 self._chunks = None
         if not last and rest < len(self._head):
-            self.charged_bytes -= _pages(len(self._head)) - _pages(rest)
-            self._head = _shortened(self._head, self._head_owned, rest)
+            self.charged_bytes -= pages(len(self._head)) - pages(rest)
+            self._head = shortened(self._head, self._head_owned, rest)
             self._head_owned = True
+        loosened: list[tuple[int, object]] = [
+            (last, each.obj) for each in (before, first_cut) if type(each) is memoryview
+        ]
+        self._copy_out(loosened, owner)
 
     def _shorten(self, index: int, chunk: Chunk, rest: int, owner: Owner) -> None:
         if rest >= len(chunk.data):
             return
         assert self._chunks is not None
-        self.charged_bytes -= _pages(len(chunk.data)) - _pages(rest)
-        data = _shortened(chunk.data, chunk.owner is owner, rest)
+        self.charged_bytes -= pages(len(chunk.data)) - pages(rest)
+        data = shortened(chunk.data, chunk.owner is owner, rest)
         self._chunks.put(index, Chunk(data, owner), owner)
-
-
-def _pages(length: int) -> int:
-    return -(-length // PAGE) * PAGE
-
-
-def _cut(data: bytes | bytearray, start: int, stop: int) -> bytes | memoryview:
-    stored = len(data)
-    if stop <= stored:
-        if type(data) is bytes:
-            if start == 0 and stop == stored:
-                return data
-            if stop - start >= VIEW_MIN:
-                return memoryview(data)[start:stop]
-            return data[start:stop]
-        with memoryview(data) as view:
-            return bytes(view[start:stop])
-    if start >= stored:
-        return bytes(stop - start)
-    with memoryview(data) as view:
-        return bytes(view[start:]) + bytes(stop - stored)
-
-
-def _spliced(
-    old: bytes | bytearray, owned: bool, start: int, stop: int, part: bytes, owner: Owner
-) -> bytes | bytearray:
-    """Return `old` with `part` at `start`: in place where `old` is owned and can be changed."""
-    stored = len(old)
-    if start == 0 and stop >= stored:
-        return part
-    if stored and not owned:
-        owner.counters.copied_chunks += 1
-    if not owned or type(old) is bytes:
-        old = bytearray(old)
-    assert type(old) is bytearray
-    if start > stored:
-        # One step, so that a MemoryError leaves the length, and thereby the charge, as it was.
-        old += bytes(start - stored) + part
-    else:
-        old[start:stop] = part
-    return old
-
-
-def _shortened(data: bytes | bytearray, owned: bool, rest: int) -> bytes | bytearray:
-    if owned and type(data) is bytearray and rest:
-        del data[rest:]
-        return data
-    return bytes(memoryview(data)[:rest])

@@ -16,7 +16,7 @@ import errno
 import stat as stat_module
 
 from providers.memory import items, names
-from providers.memory.content import PAGE
+from providers.memory.chunks import PAGE
 from providers.memory.entries import add_entry, make_directory
 from providers.memory.population import Known, Population, Tree
 from providers.memory.records import Directory, DynamicFile, File, Record, Symlink

@@ -18,7 +18,7 @@ import time
 from typing import TypeVar
 
 from providers.memory import names
-from providers.memory.content import PAGE
+from providers.memory.chunks import PAGE
 from providers.memory.numbermap import NumberMap
 from providers.memory.ownership import Counters, Owner
 from providers.memory.records import Directory, File, Record

@@ -1,11 +1,13 @@
 """A place to run the real command line: its own runtime and state directories, and a clean end."""
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,11 @@ class Place:
         assert len(lines) == 1, done.stderr
         assert lines[0].startswith("vfsd: ")
         return lines[0]
+
+    def status(self) -> dict[str, Any]:
+        """Return what `vfsd status --json` says of this place's mount."""
+        (described,) = json.loads(self.vfsd("status", "--json", self.mount).stdout)
+        return described
 
     def log(self) -> str:
         return "".join(path.read_text() for path in self.root.glob("state/vfsd/log/*.log"))

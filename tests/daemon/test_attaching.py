@@ -1,7 +1,6 @@
 """Attach and detach while mounted, seen with plain system calls."""
 
 import errno
-import json
 import os
 import subprocess
 
@@ -132,7 +131,7 @@ def test_inode_numbers_agree_and_differ_between_attachments(mounted):
 
 def test_status_lists_what_is_attached(mounted):
     mounted.vfsd("attach", "memory", mounted.mount / "m", "--read-only")
-    status = json.loads(mounted.vfsd("status", "--json", mounted.mount).stdout)
+    status = mounted.status()
     prefixes = {each["prefix"]: each for each in status["attachments"]}
     assert set(prefixes) == {"", "m"}
     assert prefixes["m"]["read_only"]
@@ -148,7 +147,7 @@ def test_status_lists_what_is_attached(mounted):
         (("attach", "memory", "mount/file"), ExitCode.FAILED, "ot a directory"),
         (("attach", "memory", "mount/" + "n" * 300), ExitCode.FAILED, "too long"),
         (("attach", "memory", "mount/x", "-o", "size=0x"), ExitCode.USAGE, "size"),
-        (("detach", "mount/file"), ExitCode.USAGE, "file"),
+        (("detach", "mount/file"), ExitCode.NOT_FOUND, "file"),
         (("detach", "elsewhere"), ExitCode.NOT_MOUNTED, "elsewhere"),
     ],
 )

@@ -58,9 +58,7 @@ def test_an_ordinary_user_mounts_uses_and_unmounts(theirs):
 
 def test_a_killed_daemon_s_mount_is_cleared_by_its_user(theirs):
     theirs.vfsd("mount", theirs.mount)
-    done = theirs.vfsd("status", "--json", theirs.mount).stdout
-    pid = int(done.partition('"pid":')[2].split(",")[0])
-    os.kill(pid, 9)
+    os.kill(theirs.status()["pid"], 9)
     assert "dead daemon" in theirs.vfsd("mount", theirs.mount).stderr
     theirs.vfsd("unmount", theirs.mount)
 

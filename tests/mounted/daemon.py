@@ -53,7 +53,9 @@ class VfsdMount:
             **{key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"},
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "XDG_STATE_HOME": str(self.root / "state"),
-            "PYTHONPATH": f"{REPOSITORY}:{packages}" if packages else str(REPOSITORY),
+            "PYTHONPATH": ":".join(
+                str(each) for each in (REPOSITORY, packages, os.environ.get("PYTHONPATH")) if each
+            ),
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "vfsd", "mount", str(self.path), *options, "--foreground"],
@@ -106,7 +108,8 @@ class VfsdMount:
                 done = self.vfsd("unmount", str(self.path))
                 if done.returncode:
                     left.append(f"vfsd unmount gave {done.returncode}: {done.stderr}")
-                left.extend(self._check_end())
+                else:
+                    left.extend(self._check_end())
             left.extend(f"still mounted: {each}" for each in mounts_below(self.root))
             left.extend(f"logged: {line}" for line in self._alarms())
         finally:
@@ -186,7 +189,7 @@ def sweep_dead_mounts() -> None:
 def _is_dead(point: str) -> bool:
     # In a child with a time limit, since looking at a mount that hangs would hang as well.
     looked = subprocess.run(
-        ["timeout", "5", "stat", "--file-system", point],
+        ["timeout", "2", "stat", "--file-system", point],
         capture_output=True,
         text=True,
         check=False,

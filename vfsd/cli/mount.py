@@ -130,7 +130,8 @@ def _usable_mountpoint(given: str, *, allow_nonempty: bool) -> str:
         raise UserError("the mountpoint is empty; name a directory", ExitCode.USAGE)
     parent, name = os.path.split(os.path.abspath(given))
     path = os.path.join(os.path.realpath(parent), name)
-    if os.path.islink(path):
+    # Nothing may touch a mount before it is known that its daemon answers.
+    if os.fsencode(path) not in runtime.mountpoints() and os.path.islink(path):
         path = os.path.realpath(path)
     if os.fsencode(path) in runtime.mountpoints():
         if runtime.is_alive(runtime.socket_path(os.fsencode(path))) or not _is_dead(path):

@@ -50,18 +50,17 @@ def _all() -> list[dict[str, Any]]:
 
 
 def _look(mount: Mount) -> dict[str, Any]:
+    shown = os.fsdecode(mount.mountpoint)
     try:
         socket = runtime.socket_of(mount)
     except UserError as error:
-        return {"mountpoint": os.fsdecode(mount.mountpoint), "state": error.message}
+        return {"mountpoint": shown, "state": "unknown", "detail": error.message}
     if socket is not None:
         return _ask(Served(socket, mount.mountpoint, b"", mount.uid))
-    shown = os.fsdecode(mount.mountpoint)
     if mount.uid != os.geteuid() and os.geteuid() != 0:
-        state = f"belongs to user {mount.uid}"
-    else:
-        state = f"dead: its daemon is gone; 'vfsd unmount {shown}' clears it"
-    return {"mountpoint": shown, "state": state}
+        return {"mountpoint": shown, "state": "unknown", "detail": f"of user {mount.uid}"}
+    detail = f"no daemon answers for it; 'vfsd unmount {shown}' clears it"
+    return {"mountpoint": shown, "state": "dead", "detail": detail}
 
 
 def _ask(served: Served) -> dict[str, Any]:
@@ -70,13 +69,13 @@ def _ask(served: Served) -> dict[str, Any]:
         with Client(served, TIMEOUT_SECONDS) as client:
             shown = os.fsdecode(client.greeting.mountpoint)
             return {"mountpoint": shown, "state": "alive", **client.status()}
-    except OSError as error:
-        return {"mountpoint": shown, "state": f"does not answer: {error.strerror or error}"}
+    except (OSError, UserError) as error:
+        return {"mountpoint": shown, "state": "unknown", "detail": str(error)}
 
 
 def _text(status: dict[str, Any]) -> str:
     if status["state"] != "alive":
-        return f"{status['mountpoint']}  {status['state']}"
+        return f"{status['mountpoint']}  {status['state']}: {status['detail']}"
     lines = [
         f"{status['mountpoint']}  pid {status.get('pid')}, up {_time(status.get('uptime_s'))},"
         f" vfsd {status.get('version')}"
@@ -84,8 +83,10 @@ def _text(status: dict[str, Any]) -> str:
     for attachment in status.get("attachments", ()):
         prefix = "/" + attachment.get("prefix", "")
         mode = "ro" if attachment.get("read_only") else "rw"
+        lines.append(f"  {prefix:<16} {mode}  {attachment.get('provider')}")
         more = _pairs(attachment, ("prefix", "provider", "read_only"))
-        lines.append(f"  {prefix:<16} {mode}  {attachment.get('provider')}  {more}".rstrip())
+        if more:
+            lines.append(f"  {'':<16}     {more}")
     more = _pairs(status, HEADLINE)
     if more:
         lines.append(f"  {more}")

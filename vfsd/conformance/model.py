@@ -15,13 +15,13 @@ import os
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from vfsd.conformance.check import EMPTY, Check
 from vfsd.conformance.expect import CheckFailed, equal
-from vfsd.conformance.files import Files, read_all
+from vfsd.conformance.files import Files
 from vfsd.conformance.oracle import Item, Oracle, write_into
-from vfsd.provider import Handle, SetAttr
+from vfsd.conformance.world import World, compare_handle
+from vfsd.provider import SetAttr
 
 STEPS = 800
 COMPARE_EVERY = 40
@@ -31,16 +31,6 @@ SEEDS = (1, 2, 3, 4)
 
 _NAMES = (b"a", b"b", b"c", b"\xff\n")
 _SIZES = (0, 1, 100, 4096, 5000, 70_000)
-
-
-@dataclass
-class World:
-    """One tree, the dict that it must equal, and files held open in it."""
-
-    label: str
-    files: Files
-    oracle: Oracle
-    handles: list[tuple[Handle, Item]] = field(default_factory=list)
 
 
 class Model:
@@ -246,7 +236,7 @@ class Model:
         if world.handles:
             handle, item = world.handles.pop(self.chance.randrange(len(world.handles)))
             self._note(world, "close a handle")
-            await self._compare_handle(handle, item)
+            await compare_handle(handle, item)
             await handle.release()
 
     async def _snapshot(self, world: World) -> None:
@@ -273,40 +263,9 @@ class Model:
         self._note(source, f"fork {self.made}")
         self.worlds.append(World(f"fork {self.made}", Files(provider), source.oracle.copy()))
 
-    # -- comparing ------------------------------------------------------------------------
-
     async def _compare_all(self) -> None:
         for world in (*self.worlds, *self.sealed):
-            await self._compare(world)
-
-    async def _compare(self, world: World) -> None:
-        files, oracle, label = world.files, world.oracle, world.label
-        numbers: dict[int, Item] = {}
-        for path in (b"", *(each for each in oracle.items if oracle.is_directory(each))):
-            equal(await files.names(path), oracle.names(path), f"{label}: names in {path!r}")
-        for path, item in oracle.items.items():
-            entry = await files.entry(path)
-            what = f"{label}: {path!r}"
-            if numbers.setdefault(entry.node.number, item) is not item:
-                raise CheckFailed(f"{what} has another file's number")
-            if item.kind == "symlink":
-                equal(await files.readlink(path), item.target, f"{what}: target")
-            if item.kind == "file":
-                equal(entry.stat.nlink, item.links, f"{what}: links")
-                equal(entry.stat.size, len(item.data), f"{what}: size")
-                equal(await files.get(path), bytes(item.data), f"{what}: data")
-            if item.kind != "symlink" and files.traits.xattrs:
-                names = sorted(await files.provider.listxattr(entry.node))
-                equal(names, sorted(item.xattrs), f"{what}: xattrs")
-                for name, value in item.xattrs.items():
-                    found = await files.provider.getxattr(entry.node, name)
-                    equal(found, value, f"{what}: value of {name!r}")
-        for handle, item in world.handles:
-            await self._compare_handle(handle, item)
-
-    async def _compare_handle(self, handle: Handle, item: Item) -> None:
-        equal(await read_all(handle), bytes(item.data), "data through a handle")
-        equal((await handle.getattr()).nlink, item.links, "links through a handle")
+            await world.compare()
 
 
 def seeds() -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -105,6 +106,13 @@ class RemoteFile(io.RawIOBase):
             super().close()
             with suppress(ConnectionError):  # a connection that ended closed it
                 self._ask(calls.close(self.fd))
+
+    def __del__(self) -> None:
+        # Closing means a request, which a collection at any moment must not make: it could
+        # happen inside another one. The connection's end closes the file.
+        if not self.closed:
+            warnings.warn(f"the virtual fd {self.fd:#x} was not closed", ResourceWarning, 2)
+            super().close()
 
     def _check(self, what: str, allowed: bool) -> None:
         if self.closed:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pyfuse3
 import trio
@@ -31,6 +32,21 @@ log = logging.getLogger(__name__)
 WORKERS_MAX = 4096
 """Requests in the making at one time: a provider that hangs holds one for each caller that
 waits for it, and must not use up those of the others. pyfuse3's own bound is 99."""
+
+
+@contextmanager
+def _overheard_stderr(said: list[str]) -> Iterator[None]:
+    """Collect the lines that libfuse and fusermount3 write to fd 2 meanwhile."""
+    kept, heard = os.dup(2), os.memfd_create("stderr")
+    os.dup2(heard, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        with open(heard, "rb") as lines:
+            lines.seek(0)
+            said.extend(os.fsdecode(line).strip() for line in lines)
 
 
 class Session:
@@ -61,13 +77,15 @@ class Session:
     def mount(self, *, poll_us: int, hot: bool) -> None:
         """Mount, so that requests wait to be served.
 
-        UserError if the kernel or fusermount3 refuses; their own words went to stderr.
+        UserError, with their own words, if the kernel or fusermount3 refuses.
         """
+        said: list[str] = []
         try:
-            pyfuse3.init(self.operations, self._mountpoint, self._options)
-        except RuntimeError:
+            with _overheard_stderr(said):
+                pyfuse3.init(self.operations, self._mountpoint, self._options)
+        except RuntimeError as error:
             raise UserError(
-                f"cannot mount at {self._mountpoint}: /dev/fuse or fusermount3 refused; "
+                f"cannot mount at {self._mountpoint} ({'; '.join(said) or error}); "
                 "'vfsd doctor' says what is missing",
                 ExitCode.UNAVAILABLE,
             ) from None

@@ -83,7 +83,8 @@ class Walk:
         return outcome(renameat2, self.path(), self.path(), self.chance.choice((0, 0, 0, 1, 2)))
 
     def chmod(self):
-        return outcome(os.chmod, self.path(), self.chance.choice((0o700, 0o644, 0o4711)))
+        # Never a mode that would keep an ordinary user out of a directory of its own.
+        return outcome(os.chmod, self.path(), self.chance.choice((0o700, 0o744, 0o4711)))
 
     def xattr(self):
         path, value = self.path(), self.bytes()[:100]

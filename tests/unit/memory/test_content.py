@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from providers.memory.content import CHUNK, PAGE, VIEW_MIN, Content
+from providers.memory.chunks import CHUNK, PAGE, VIEW_MIN
+from providers.memory.content import Content
 from providers.memory.ownership import Counters, Owner
 
 ROOM = 1 << 62
@@ -81,6 +82,64 @@ def test_whole_chunks_are_kept_and_given_out_without_a_copy():
     assert part.obj is data
 
 
+def test_a_large_write_is_kept_without_a_copy():
+    owner = fresh_owner()
+    content = Content(owner)
+    data = bytes(range(256)) * (8 * CHUNK // 256)
+    content.write(4096, data, owner, ROOM)
+    for offset in range(CHUNK, 8 * CHUNK, CHUNK):
+        part = content.read(offset, CHUNK)
+        assert part.obj is data
+        part.release()  # what a reader does with its view does not touch the file
+    assert content.read(4096, len(data)) == data
+
+
+def held_bytes(content: Content) -> int:
+    """Return the size of all buffers that the file keeps in memory."""
+    stored = [content._head]
+    if content._chunks is not None:
+        stored += [chunk.data for _, chunk in content._chunks.items()]
+    whole = {id(each): each.obj if type(each) is memoryview else each for each in stored}
+    return sum(len(each) for each in {id(each): each for each in whole.values()}.values())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_file_holds_more_than_twice_what_it_is_charged(seed):
+    print("seed", seed)
+    chance = random.Random(seed)
+    owner = fresh_owner()
+    content = Content(owner)
+    expected = bytearray()
+    for step in range(60):
+        offset = chance.choice((chance.randrange(12) * CHUNK, chance.randrange(12 * CHUNK)))
+        if chance.random() < 0.75:
+            length = chance.choice((1, CHUNK, 3 * CHUNK, 8 * CHUNK, 8 * CHUNK + 777))
+            data = bytes([step]) * length
+            room = chance.choice((ROOM, ROOM, CHUNK))
+            done = content.write(offset, data, owner, room)
+            if done:
+                expected.extend(bytes(max(0, offset - len(expected))))
+                expected[offset : offset + done] = data[:done]
+        else:
+            content.truncate(offset, owner)
+            del expected[offset:]
+            expected.extend(bytes(offset - len(expected)))
+        assert content.charged_bytes == charge_anew(content)
+        assert held_bytes(content) <= 2 * content.charged_bytes
+        assert whole(content) == expected
+
+
+def test_overlapping_large_writes_do_not_pile_up():
+    """Each write leaves one chunk of the one before: one chunk must not keep a whole write."""
+    owner = fresh_owner()
+    content = Content(owner)
+    for start in range(40):
+        content.write(start * CHUNK, bytes(8 * CHUNK), owner, ROOM)
+    assert held_bytes(content) <= content.charged_bytes + 8 * CHUNK
+    content.truncate(CHUNK, owner)
+    assert held_bytes(content) == CHUNK
+
+
 def test_a_whole_small_file_is_kept_as_it_came():
     owner = fresh_owner()
     content = Content(owner)
@@ -125,7 +184,7 @@ def test_a_copy_copies_only_the_chunk_that_is_written():
     twin.write(3 * CHUNK + 5, b"x", later, ROOM)
     twin.write(3 * CHUNK + 6, b"y", later, ROOM)
     assert later.counters.copied_chunks == 1
-    assert twin.read(4 * CHUNK, CHUNK) is content.read(4 * CHUNK, CHUNK)
+    assert twin.read(4 * CHUNK, CHUNK).obj is content.read(4 * CHUNK, CHUNK).obj
     assert twin.read(3 * CHUNK + 5, 2) == b"xy"
     assert content.read(3 * CHUNK + 5, 2) == bytes(2)
 

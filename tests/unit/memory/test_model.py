@@ -16,7 +16,7 @@ import random
 import pytest
 
 from providers.memory import MemoryProvider
-from providers.memory.content import CHUNK
+from providers.memory.chunks import CHUNK
 from tests.unit.memory.trees import ADMIN, check_books, find, open_at, parent_of
 from vfsd.provider import SetAttr
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from providers.memory import MemoryProvider
-from providers.memory.content import CHUNK
+from providers.memory.chunks import CHUNK
 from tests.unit.memory.trees import (
     ADMIN,
     check_books,
@@ -196,7 +196,7 @@ async def test_memory_that_is_refused_is_no_space(monkeypatch, offset):
     provider = MemoryProvider()
     node = await put(provider, b"file", b"x")
     handle = await open_at(provider, b"file", os.O_RDWR)
-    real, calls = content_module._spliced, []
+    real, calls = content_module.spliced, []
 
     def refusing(*arguments):
         calls.append(1)
@@ -204,7 +204,7 @@ async def test_memory_that_is_refused_is_no_space(monkeypatch, offset):
             raise MemoryError
         return real(*arguments)
 
-    monkeypatch.setattr(content_module, "_spliced", refusing)
+    monkeypatch.setattr(content_module, "spliced", refusing)
     with raises(ENOSPC):
         await handle.write(offset, bytes(4 * CHUNK))
     monkeypatch.undo()

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from providers.memory import MemoryProvider
-from providers.memory.content import CHUNK, Chunk
+from providers.memory.chunks import CHUNK, Chunk
 from providers.memory.records import Directory, File
 from tests.unit.memory.trees import (
     ADMIN,
