@@ -95,7 +95,7 @@ class DictProvider(PathProvider):
 
     def __init__(self) -> None:
         super().__init__()
-        self.items = {b"": Item(stat_module.S_IFDIR | 0o755, 0, 0)}
+        self.items = {b"": Item(stat_module.S_IFDIR | 0o755, os.getuid(), os.getgid())}
 
     @classmethod
     async def from_options(cls, source: str | None, options: Mapping[str, str]) -> DictProvider:

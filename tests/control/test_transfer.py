@@ -11,8 +11,7 @@ import pytest
 
 from vfsd import aclient
 from vfsd.attributes import Stat
-from vfsd.client import calls
-from vfsd.control import landing, replies
+from vfsd.control import landing, protocol, replies
 from vfsd.control.sending import put_tree
 
 from .treecompare import one_of_everything, picture
@@ -86,30 +85,41 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(client, tmp_path):
 
 
 @pytest.mark.root
-def test_files_without_permission_are_named(daemon, source, tmp_path):
+def test_files_without_permission_are_named(source, tmp_path):
     (source / "script").chmod(0)
     (source / "locked").chmod(0)
-    # A thread cannot change its uid alone through os; setfsuid can, and drops the override.
-    libc = ctypes.CDLL(None)
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)
-    report = []
+    libc = ctypes.CDLL(None)
+    reports = []
 
     def walk() -> None:
+        # One thread cannot change its uid through os; setfsuid can, and root's override goes.
         libc.setfsuid(65534)
         steps = put_tree(os.fsencode(source), b"copy", None)
+        call = next(steps)
         try:
-            call = next(steps)
             while True:
-                call = steps.send([] if isinstance(call.verb, calls.protocol.Put) else 1)
+                match call.verb:
+                    case protocol.Put():
+                        call = steps.send([])
+                    case protocol.Write(data=data):
+                        call = steps.send(len(data))
+                    case _:
+                        call = steps.send(1)
         except StopIteration as stop:
-            report.append(stop.value)
+            reports.append(stop.value)
 
     thread = threading.Thread(target=walk)
     thread.start()
     thread.join()
-    named = {os.path.basename(problem.path): problem.reason for problem in report[0].problems}
-    assert named == {b"script": "Permission denied", b"locked": "Permission denied"}
+    problems = reports[0].problems
+    assert {os.path.basename(problem.path) for problem in problems} == {
+        b"script",
+        b"locked",
+        b"empty",  # it is 0700
+    }
+    assert {problem.reason for problem in problems} == {"Permission denied"}
 
 
 def test_below_what_stands_in_the_way_one_sentence_is_enough(client, tmp_path):

@@ -181,20 +181,22 @@ def _put(arguments: list[str]) -> int:
         _check_target(given.sources, given.target, into=into)
         for source in given.sources:
             try:
-                if os.path.isdir(source) and not given.recursive:
-                    outcome.say(f"{source} is a directory; -r copies directories")
-                    continue
-                name = os.fsencode(last_name(source)) if into else b""
-                target = place.rstrip(b"/") + b"/" + name if name else place
+                found = os.lstat(source) if given.recursive else os.stat(source)
+            except OSError as error:
+                outcome.complain(source, error)
+                continue
+            if stat_module.S_ISDIR(found.st_mode) and not given.recursive:
+                outcome.say(f"{source} is a directory; -r copies directories")
+                continue
+            name = os.fsencode(last_name(source)) if into else b""
+            target = place.rstrip(b"/") + b"/" + name if name else place
+            try:
                 report = client.put_tree(
                     source, target, progress.callback, follow=not given.recursive
                 )
                 _tell(outcome, report)
-            except OSError as error:
-                if error.filename is not None and os.fsencode(error.filename) == place:
-                    outcome.complain(given.target, error)
-                else:
-                    outcome.complain(source, error)
+            except OSError as error:  # the source is there: it is about where it was to go
+                outcome.complain(given.target, error)
     return outcome.code()
 
 
@@ -207,19 +209,24 @@ def _get(arguments: list[str]) -> int:
         for source in given.sources:
             try:
                 client, place = connections.locate(source)
-                if client.stat(place, follow=not given.recursive).is_dir and not given.recursive:
-                    outcome.say(f"{source} is a directory; -r copies directories")
-                    continue
-                name = last_name(source) or os.path.basename(
-                    os.fsdecode(place.rstrip(b"/") or client.mountpoint)
-                )
-                target = os.path.join(given.target, name) if into else given.target
+                found = client.stat(place, follow=not given.recursive)
+            except (OSError, UserError) as error:
+                outcome.complain(source, error)
+                continue
+            if found.is_dir and not given.recursive:
+                outcome.say(f"{source} is a directory; -r copies directories")
+                continue
+            name = last_name(source) or os.path.basename(
+                os.fsdecode(place.rstrip(b"/") or client.mountpoint)
+            )
+            target = os.path.join(given.target, name) if into else given.target
+            try:
                 report = client.get_tree(
                     place, target, progress.callback, follow=not given.recursive
                 )
                 _tell(outcome, report)
-            except (OSError, UserError) as error:
-                outcome.complain(source, error)
+            except OSError as error:  # the source is there: it is about where it was to go
+                outcome.complain(target, error)
     return outcome.code()
 
 

@@ -160,7 +160,7 @@ class Open(Verb):
 
 @dataclass(frozen=True, slots=True)
 class Stage(Verb):
-    """Open a new file without a name for the directory `path` below `at`."""
+    """Open a new file under a temporary name in the directory `path` below `at`."""
 
     at: bytes
     path: bytes = b""

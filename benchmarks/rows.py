@@ -1,0 +1,131 @@
+"""The rows of the table: what is done on each file system, and what must be there before.
+
+Each row is a shell script of ordinary tools, run in a directory of its own on the system
+under test. The inputs come from corpus.py; the clock is in measure.py.
+
+*Cold* means: the kernel's caches of names, attributes and data are dropped just before, so a
+FUSE daemon is asked for everything again, while its own memory (or the tmpfs below it) stays.
+tmpfs has no colder state than warm. *Warm* means: the same script ran once just before.
+
+Concurrency: rows of one system run in order; a later row finds what an earlier one left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from corpus import CHUNK_MIB, Corpus
+from measure import drop_caches, run_script
+
+SEQUENTIAL_MIB = 1024
+
+Script = Callable[[Corpus], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    `needs` names what must exist before: `tree`, `big` or `clone`, each made untimed by the
+    row of that script when an earlier row did not leave it. `corpus` names the optional input
+    (see `Corpus.make`). `warm` and `cold` are the states described above.
+    """
+
+    name: str
+    title: str
+    script: Script
+    needs: str = ""
+    corpus: str = ""
+    before: str = ""
+    warm: bool = False
+    cold: bool = False
+
+    def prepare(self, corpus: Corpus, place: Path) -> None:
+        """Bring `place` into the state that the row starts from; untimed."""
+        place.mkdir(exist_ok=True)
+        environment = corpus.environment
+        if self.needs and not (place / self.needs).exists():
+            run_script(MAKERS[self.needs](corpus), place, environment)
+        if self.before:
+            run_script(self.before, place, environment)
+        if self.warm:
+            run_script(self.script(corpus), place, environment)
+        if self.cold:
+            drop_caches()
+            # The tools themselves were dropped too, and their loading is not to be timed.
+            run_script(self.script(corpus), corpus.tiny, environment)
+
+
+def _unpack(corpus: Corpus) -> str:
+    return f"tar -xf {quote(str(corpus.archive))}"
+
+
+def _stat_all(_corpus: Corpus) -> str:
+    return "find tree -print0 | xargs -0 stat --format=%s"
+
+
+def _read_all(_corpus: Corpus) -> str:
+    return "find tree -type f -print0 | xargs -0 cat"
+
+
+def _write_big(corpus: Corpus) -> str:
+    count = SEQUENTIAL_MIB // CHUNK_MIB
+    copy = f"dd if={quote(str(corpus.chunk))} bs=1M status=none"
+    return f"n=0; while [ $n -lt {count} ]; do {copy}; n=$((n+1)); done > big"
+
+
+def _read_big(_corpus: Corpus) -> str:
+    return "dd if=big of=/dev/null bs=1M status=none"
+
+
+def _clone(corpus: Corpus) -> str:
+    return f"git clone --quiet --no-hardlinks {quote(str(corpus.repository))} clone"
+
+
+def _status(_corpus: Corpus) -> str:
+    # Only the second one is alike each time: the first reads again what changed in the same
+    # instant as the index, which is a matter of luck.
+    return "git -C clone status"
+
+
+def _npm_ci(corpus: Corpus) -> str:
+    project = quote(str(corpus.npm_project))
+    return (
+        f"mkdir npm; cd npm; cp {project}/package.json {project}/package-lock.json .;"
+        " npm ci --offline --no-audit --no-fund --ignore-scripts --loglevel=error"
+    )
+
+
+def _build(corpus: Corpus) -> str:
+    return f"cp -r {quote(str(corpus.sources))} build; make --silent -j2 -C build; build/program"
+
+
+MAKERS: dict[str, Script] = {"tree": _unpack, "big": _write_big, "clone": _clone}
+
+ROWS = (
+    Row("unpack", "unpack {files} files", _unpack, before="rm -rf tree"),
+    Row("stat-cold", "find | xargs stat, cold", _stat_all, needs="tree", cold=True),
+    Row("stat-warm", "find | xargs stat, warm", _stat_all, needs="tree", warm=True),
+    Row("read-cold", "read all, cold", _read_all, needs="tree", cold=True),
+    Row("read-warm", "read all, warm", _read_all, needs="tree", warm=True),
+    Row("copy", "cp -r", lambda _: "cp -r tree copy", needs="tree", before="rm -rf copy"),
+    Row("remove", "rm -rf", lambda _: "rm -rf tree", needs="tree"),
+    Row("write-seq", "write 1 GiB", _write_big, corpus="chunk", before="rm -f big"),
+    Row("read-seq-cold", "read 1 GiB, cold", _read_big, needs="big", corpus="chunk", cold=True),
+    Row("read-seq-warm", "read 1 GiB, warm", _read_big, needs="big", corpus="chunk", warm=True),
+    Row("git-clone", "git clone", _clone, corpus="git", before="rm -rf clone big"),
+    Row("git-status", "git status, warm", _status, needs="clone", corpus="git", warm=True),
+    Row("npm-ci", "npm ci", _npm_ci, corpus="npm", before="rm -rf npm"),
+    Row("gcc-build", "gcc, 50 files", _build, corpus="gcc", before="rm -rf build"),
+)
+
+
+def select(names: str | None) -> tuple[Row, ...]:
+    """Return the rows in the comma-separated `names` (None: all). KeyError for a wrong one."""
+    if names is None:
+        return ROWS
+    known = {row.name: row for row in ROWS}
+    return tuple(known[name] for name in names.split(","))

@@ -1,0 +1,1 @@
+"""Tests of the FUSE door that need no daemon."""

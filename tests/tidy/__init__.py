@@ -1,0 +1,1 @@
+"""Checks of the project's own text: names, sizes, words, and that documents tell the truth."""
