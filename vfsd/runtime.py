@@ -11,7 +11,8 @@ Concurrency: blocking calls, all of them short, for the command line and for a d
 Binding and clearing hold a lock file, so that two daemons that start at once, or one that
 starts while another process sweeps stale sockets, cannot remove each other's socket.
 
-Sources: unix(7), socket(7) for SO_SNDTIMEO, proc_pid_mountinfo(5), the XDG base directory specification.
+Sources: unix(7), socket(7) for SO_SNDTIMEO, proc_pid_mountinfo(5), the XDG base directory
+specification.
 """
 
 from __future__ import annotations

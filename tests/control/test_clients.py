@@ -88,14 +88,18 @@ async def test_tasks_share_an_async_client(daemon):
 
 
 async def test_a_cancelled_call_ends_the_connection_and_its_files(daemon):
+    arrived = threading.Event()
+
     async def hang() -> None:
+        arrived.set()
         await trio.sleep_forever()
 
     daemon.root.statfs = hang
     async with await aclient.connect(daemon.mountpoint) as tree, await tree.open("f", "wb"):
-        with trio.move_on_after(0.05) as scope:
-            await tree.statfs()
-        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tree.statfs)
+            assert await trio.to_thread.run_sync(arrived.wait, 20)
+            nursery.cancel_scope.cancel()
         with pytest.raises(ConnectionError):
             await tree.listdir()
     # The fixture's end checks that its file was closed; here, that others are served.

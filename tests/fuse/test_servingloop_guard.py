@@ -178,6 +178,7 @@ def test_a_guest_run_is_unfit():
 async def test_runnable_counts_the_rest_of_the_batch():
     runnable = Runnable(bind().runq)
     trio.lowlevel.add_instrument(runnable)
+    assert runnable.count == 1
     counts = []
 
     async def look() -> None:

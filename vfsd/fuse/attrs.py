@@ -13,6 +13,12 @@ from vfsd.attributes import SetAttr, Stat, StatFs
 def entry_attributes(ino: int, stat: Stat, cache_s: float) -> pyfuse3.EntryAttributes:
     """Return the reply for `ino`, which the kernel may keep for `cache_s` seconds."""
     entry = pyfuse3.EntryAttributes()
+    fill(entry, ino, stat, cache_s)
+    return entry
+
+
+def fill(entry: pyfuse3.EntryAttributes, ino: int, stat: Stat, cache_s: float) -> None:
+    """Make `entry` the reply for `ino`; a listing uses one object for all its entries."""
     entry.st_ino = ino
     (
         entry.st_mode,
@@ -29,7 +35,6 @@ def entry_attributes(ino: int, stat: Stat, cache_s: float) -> pyfuse3.EntryAttri
     ) = stat
     entry.entry_timeout = cache_s
     entry.attr_timeout = cache_s
-    return entry
 
 
 def negative_entry(cache_s: float) -> pyfuse3.EntryAttributes:

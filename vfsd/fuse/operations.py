@@ -28,17 +28,23 @@ import pyfuse3
 from vfsd.attributes import NAME_MAX, PATH_MAX
 from vfsd.contract import ROOT_NUMBER, Change, Entry, Handle, Node
 from vfsd.errors import fail
-from vfsd.fuse.attrs import entry_attributes, negative_entry, requested_changes, statvfs_data
+from vfsd.fuse.attrs import (
+    entry_attributes,
+    fill,
+    negative_entry,
+    requested_changes,
+    statvfs_data,
+)
 from vfsd.fuse.errors import handler, refuse
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
-from vfsd.handles import HandleTable
+from vfsd.handles import HandleTable, OpenFile
 from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
 
 log = logging.getLogger(__name__)
 
-LISTING_PAGE = 64
-"""Entries looked up at a time for a listing; a 4 KiB reply holds about 25."""
+LISTING_STEP = 4
+"""Entries looked up at a time where it is not known how many more fit into a reply."""
 
 KINDS = (
     *("lookup", "forget", "getattr", "setattr", "readlink", "mknod", "mkdir", "unlink"),
@@ -390,38 +396,72 @@ class Operations(pyfuse3.Operations):
             if directory.attachment.host is None and node.number == ROOT_NUMBER:
                 for name in directory.names:
                     self.door.note_root_name(name)
-        listing = directory.names
-        position = start_id
-        if position < 2 and not await self._dots(attachment, node, position, token):
+        reply = pyfuse3.EntryAttributes()
+        if start_id < 2 and not await self._dots(directory, start_id, reply, token):
             return
-        position = max(position, 2) - 2
-        parent = self._inode(mint(attachment, node))
+        await self._names(directory, max(start_id, 2) - 2, reply, token)
+
+    async def _names(
+        self,
+        directory: OpenFile,
+        position: int,
+        reply: pyfuse3.EntryAttributes,
+        token: pyfuse3.ReaddirToken,
+    ) -> None:
+        """Reply with names from `position` on until no more fit.
+
+        As many are looked up at first as fitted the last time: what is looked up and does not
+        fit is looked up again for the next reply.
+        """
+        attachment, node = directory.attachment, directory.node
+        nested, cache_s = attachment.nested, attachment.cache_s
+        listing, parent_ino = directory.names or [], mint(attachment, node)
+        add, remember = pyfuse3.readdir_reply, self.inodes.remember
+        first, size = position, directory.fitting
         while position < len(listing):
-            page = listing[position : position + LISTING_PAGE]
+            page = listing[position : position + size]
             entries = await attachment.provider.lookup_many(node, page)
-            for name, found in zip(page, entries, strict=True):
+            for name, entry in zip(page, entries, strict=True):
                 position += 1
-                if found is None:
+                if entry is None:
                     continue
-                owner, entry = attachment, found
-                if attachment.nested and (node.number, name) in attachment.nested:
-                    owner = attachment.nested[node.number, name]
-                    root = owner.provider.root
-                    entry = Entry(root, await owner.provider.getattr(root))
-                reply = entry_attributes(mint(owner, entry.node), entry.stat, owner.cache_s)
-                if not pyfuse3.readdir_reply(token, name, reply, position + 2):
+                if nested and (node.number, name) in nested:
+                    if not await self._nested_entry(directory, name, position + 2, token):
+                        return
+                    continue
+                fill(reply, mint(attachment, entry.node), entry.stat, cache_s)
+                if not add(token, name, reply, position + 2):
+                    directory.fitting = max(position - 1 - first, 1)
                     return
-                self.inodes.remember(owner, entry.node, parent.ino)
+                remember(attachment, entry.node, parent_ino)
+            size = LISTING_STEP
+
+    async def _nested_entry(
+        self, directory: OpenFile, name: bytes, next_id: int, token: pyfuse3.ReaddirToken
+    ) -> bool:
+        """Reply with what is attached at `name`; False if it does not fit."""
+        inner = directory.attachment.nested[directory.node.number, name]
+        root = inner.provider.root
+        stat = await inner.provider.getattr(root)
+        reply = entry_attributes(mint(inner, root), stat, inner.cache_s)
+        if not pyfuse3.readdir_reply(token, name, reply, next_id):
+            return False
+        self.inodes.remember(inner, root, mint(directory.attachment, directory.node))
+        return True
 
     async def _dots(
-        self, attachment: Attachment, node: Node, position: int, token: pyfuse3.ReaddirToken
+        self,
+        directory: OpenFile,
+        position: int,
+        reply: pyfuse3.EntryAttributes,
+        token: pyfuse3.ReaddirToken,
     ) -> bool:
         """Reply with ``.`` and ``..``; the kernel counts no lookup for these two."""
-        inode = self._inode(mint(attachment, node))
-        stat = await attachment.provider.getattr(node)
+        inode = self._inode(mint(directory.attachment, directory.node))
+        stat = await directory.attachment.provider.getattr(directory.node)
         for index, (name, ino) in enumerate(((b".", inode.ino), (b"..", inode.parent_ino))):
             if index >= position:
-                reply = entry_attributes(ino, stat, 0.0)
+                fill(reply, ino, stat, 0.0)
                 if not pyfuse3.readdir_reply(token, name, reply, index + 1):
                     return False
         return True

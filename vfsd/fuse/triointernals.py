@@ -51,13 +51,14 @@ class Runnable(trio.abc.Instrument):
 
     The run queue alone does not tell: trio empties it into a batch before it runs that, so a
     task that sleeps in its step keeps the rest of its batch waiting, in no queue to be seen.
+    What the batch held when this was made is not known: it counts as one until the next batch.
     """
 
     __slots__ = ("_runq", "count")
 
     def __init__(self, runq: Sized) -> None:
         self._runq = runq
-        self.count = 0
+        self.count = 1
 
     def before_io_wait(self, timeout: float) -> None:
         self.count = len(self._runq)
