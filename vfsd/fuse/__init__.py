@@ -4,3 +4,7 @@ session.py mounts and serves; operations.py answers requests; inodes.py and attr
 kernel's numbers; invalidation.py tells the kernel what changed by other doors; errors.py makes
 every failure an errno; servingloop.py decides when trio gets a turn.
 """
+
+from vfsd.fuse.shim import shim
+
+__all__ = ["shim"]

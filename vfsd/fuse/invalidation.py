@@ -45,8 +45,10 @@ Note = tuple[int, bytes | None]
 class Invalidator:
     """A `TreeListener` that keeps the kernel's caches true."""
 
-    def __init__(self, inodes: InodeTable) -> None:
+    def __init__(self, inodes: InodeTable, weigh: Callable[[Attachment], None]) -> None:
+        """`weigh` is called when an attachment may have lost or gained the right to caches."""
         self._inodes = inodes
+        self._weigh = weigh
         self._pending: dict[Note, bool] = {}
         self._everything: set[Attachment] = set()
         self._wake = trio.Event()
@@ -61,6 +63,8 @@ class Invalidator:
 
     def changed(self, attachment: Attachment, change: Change) -> None:
         self._noted += 1
+        if change.node is None:
+            self._weigh(attachment)
         if change.node is None or len(self._pending) >= PENDING_MAX:
             self._everything.add(attachment)
         else:
@@ -68,7 +72,7 @@ class Invalidator:
             if ino in self._inodes.by_ino:
                 if change.name is not None:
                     self._pending[ino, change.name] = True
-                    self._pending.setdefault((ino, None), False)
+                    self._pending[ino, None] = True  # the data of a directory is its listing
                 elif change.data or (ino, None) not in self._pending:
                     self._pending[ino, None] = change.data
         self._wake.set()

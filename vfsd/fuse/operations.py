@@ -28,6 +28,7 @@ import pyfuse3
 from vfsd.attributes import NAME_MAX, PATH_MAX
 from vfsd.contract import ROOT_NUMBER, Change, Entry, Handle, Node
 from vfsd.errors import fail
+from vfsd.fuse import shim
 from vfsd.fuse.attrs import (
     entry_attributes,
     fill,
@@ -67,7 +68,7 @@ class Operations(pyfuse3.Operations):
         self.tree = tree
         self.handles = handles
         self.inodes = InodeTable(tree.root)
-        self.door = Invalidator(self.inodes)
+        self.door = Invalidator(self.inodes, self.weigh)
         """The listener that need not hear of what comes through here."""
         self.requests: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._by_ino = self.inodes.by_ino
@@ -111,6 +112,11 @@ class Operations(pyfuse3.Operations):
         if attachment.siblings or tree.overheard:
             tree.changed(attachment, Change(node, name, data), by=self.door)
 
+    def weigh(self, attachment: Attachment) -> None:
+        """Let the kernel keep listings where changes are told."""
+        if shim is not None:
+            shim.keep_listings(attachment.index, attachment.cache_s > CACHE_BRIEFLY_S)
+
     @handler
     async def lookup(
         self, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext
@@ -130,6 +136,7 @@ class Operations(pyfuse3.Operations):
         return self._known(parent, entry)
 
     async def _attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
+        self.weigh(inner)
         node = inner.provider.root
         stat = await inner.provider.getattr(node)
         inode = self.inodes.remember(inner, node, parent.ino)
@@ -166,8 +173,10 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        # pyfuse3 does not say for which inode the kernel asks: the root provider answers.
-        return statvfs_data(await self.tree.root.provider.statfs())
+        # pyfuse3 does not say for which inode the kernel asks; without the shim, which does,
+        # the root provider answers.
+        ino = shim.statfs_inode() if shim is not None and shim.works else pyfuse3.ROOT_INODE
+        return statvfs_data(await self._inode(ino).attachment.provider.statfs())
 
     @handler
     async def getxattr(self, ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
@@ -441,6 +450,7 @@ class Operations(pyfuse3.Operations):
     ) -> bool:
         """Reply with what is attached at `name`; False if it does not fit."""
         inner = directory.attachment.nested[directory.node.number, name]
+        self.weigh(inner)
         root = inner.provider.root
         stat = await inner.provider.getattr(root)
         reply = entry_attributes(mint(inner, root), stat, inner.cache_s)

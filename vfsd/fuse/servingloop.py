@@ -196,6 +196,7 @@ class _Waiting:
                 self._parked = False
                 # Whoever stands by now waits in this one's stead.
                 self._standby.unpark()
+        self._turn_at = self._waits + self._budget
         self._check_open()
         if self.poll(0):
             self._handovers += 1

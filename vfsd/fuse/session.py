@@ -22,7 +22,7 @@ import trio
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.fuse import servingloop
+from vfsd.fuse import servingloop, shim
 from vfsd.fuse.operations import Operations
 from vfsd.handles import HandleTable
 from vfsd.tree import Tree
@@ -79,6 +79,10 @@ class Session:
 
         UserError, with their own words, if the kernel or fusermount3 refuses.
         """
+        if hot and shim is not None:
+            shim.enable()
+            for attachment in self._tree.attachments.values():
+                self.operations.weigh(attachment)
         said: list[str] = []
         try:
             with _overheard_stderr(said):

@@ -1,6 +1,7 @@
 """Running a command on the tree, closed off from the host.
 
 spec.py says what a sandbox is and renders it to bwrap's arguments, without any I/O; host.py
-looks at this machine for it; runner.py starts it and is a good parent to it; terminal.py gives
-it a terminal of its own; probe.py finds out what this machine can do.
+looks at this machine for it, mounts.py for the mount to work on; runner.py starts it and is a
+good parent to it; terminal.py gives it a terminal of its own; probe.py finds out what this
+machine can do.
 """

@@ -1,4 +1,4 @@
-"""What a sandbox needs to know of this machine: its root directory, its bwrap, its user.
+"""What a sandbox needs to know of this machine: its root directory, its bwrap.
 
 Concurrency: short blocking calls.
 """
@@ -6,13 +6,14 @@ Concurrency: short blocking calls.
 from __future__ import annotations
 
 import os
-import shutil
+from contextlib import suppress
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.spec import ETC_ALWAYS, ETC_NETWORK, Root
+from vfsd.sandbox.spec import ETC_ALWAYS, ETC_COPIED, ETC_NETWORK, Root
 
 TOP_NAMES = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+COPY_LIMIT_BYTES = 1 << 20
 
 
 def look_at_root() -> Root:
@@ -25,15 +26,21 @@ def look_at_root() -> Root:
         elif os.path.isdir(name):
             directories.append(name)
     etc = tuple(name for name in (*ETC_ALWAYS, *ETC_NETWORK) if os.path.exists(name))
-    return Root(links, tuple(directories), etc)
+    copies = {}
+    for name in ETC_COPIED:
+        with suppress(OSError), open(name, "rb") as source:
+            copies[name] = source.read(COPY_LIMIT_BYTES)
+    return Root(links, tuple(directories), etc, copies)
 
 
 def find_bwrap() -> str:
-    """Return bwrap's path. UserError if there is none."""
-    found = shutil.which("bwrap")
-    if found is None:
-        raise UserError(
-            "bwrap is missing; 'apt-get install bubblewrap' as root brings it",
-            ExitCode.RUN_FAILED,
-        )
-    return found
+    """Return bwrap's path. UserError (125) if there is none."""
+    # Not shutil.which: importing shutil takes longer than all that is done here.
+    for directory in os.environ.get("PATH", os.defpath).split(":"):
+        candidate = os.path.join(directory, "bwrap")
+        absolute = directory.startswith("/")
+        if absolute and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    raise UserError(
+        "bwrap is missing; 'apt-get install bubblewrap' as root brings it", ExitCode.RUN_FAILED
+    )

@@ -1,26 +1,25 @@
 """Starting a sandbox and being a good parent to it: streams, signals, the exact exit code.
 
-bwrap runs in a session of its own, so that a Ctrl-C at our terminal reaches us only; we pass
-SIGINT, SIGTERM and SIGHUP on to the command's process group, as the terminal would. After
+bwrap runs in a session of its own, so that a Ctrl-C at our terminal reaches us only; signals
+that arrive here go on to the command's process group, as a terminal would send them. After
 SIGTERM or SIGHUP the command has `GRACE_S` to end, then everything in its pid namespace is
-killed. If we are killed ourselves, bwrap dies with us (`--die-with-parent`), and its pid
-namespace with it.
+killed. Nothing outlives the run: bwrap dies with us (`--die-with-parent`), pid 1 of the pid
+namespace with bwrap, and with pid 1 the namespace; `run` returns when that has happened.
 
-Standard streams are passed as they are; where standard input is a terminal, the command gets a
-terminal of its own instead (terminal.py).
+Standard streams are passed as they are, unless the command gets a terminal of its own
+(terminal.py). No other open file of ours reaches the sandbox. bwrap itself has an empty
+environment and reads its options from an fd: what /proc/1 tells inside is nothing of the host.
 
-Concurrency: one thread; a self-pipe wakes the one `select` for signals.
+Concurrency: one thread; a self-pipe wakes the one `poll` for signals.
 
-Sources: bwrap(1), --json-status-fd; signal(7); credentials(7).
+Sources: bwrap(1), --json-status-fd, --args; signal(7); pidfd_open(2); posix_spawn(3).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,179 +29,288 @@ from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.spec import Argument, Data
 from vfsd.sandbox.terminal import Terminal
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (
+    *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2),
+)
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
+LOOK_AGAIN_S = 0.02
+"""How soon to look for a command that has not started yet when a signal waits for it."""
+END_S = 10.0
+"""How long to wait for killed processes to be gone; one that waits for a dead disk may stay."""
 
 
-def run(bwrap: str, arguments: Sequence[Argument], terminal: Terminal | None) -> int:
+def run(
+    bwrap: str, options: Sequence[Argument], command: Sequence[str], terminal: Terminal | None
+) -> int:
     """Run the sandbox to its end and return the command's exit code, or 128 + its signal.
 
     UserError (125) if bwrap cannot set the sandbox up; it said why on stderr.
     """
+    _open_missing_streams()
     status_read, status_write = os.pipe()
-    with _as_fds(arguments) as (words, fds), _wakeups() as wakeup:
+    # Leftover fds end with this block, and bwrap has its own copies by then.
+    with open(status_read, "rb", buffering=0) as status, _wakeups() as wakeup:
         try:
-            child = subprocess.Popen(
-                [bwrap, "--json-status-fd", str(status_write), *words],
-                pass_fds=[*fds, status_write],
-                start_new_session=True,
-                stdin=None if terminal is None else terminal.slave,
-                stdout=terminal.slave if terminal and terminal.covers_stdout else None,
-                stderr=terminal.slave if terminal and terminal.covers_stderr else None,
-            )
-        except OSError as error:
-            raise UserError(
-                f"{bwrap} cannot be started: {error.strerror}", ExitCode.RUN_FAILED
-            ) from error
+            pid = _spawn(bwrap, options, command, status_write, terminal)
         finally:
             os.close(status_write)
-        with open(status_read, "rb") as status:
-            return _Run(child, status.fileno(), wakeup, terminal).wait()
+        if terminal is not None:
+            terminal.close_slave()
+        return _Run(pid, status.fileno(), wakeup, terminal).wait()
 
 
 class _Run:
     """A running sandbox."""
 
-    def __init__(
-        self,
-        child: subprocess.Popen[bytes],
-        status: int,
-        wakeup: int,
-        terminal: Terminal | None,
-    ) -> None:
-        self._child = child
+    def __init__(self, bwrap: int, status: int, wakeup: int, terminal: Terminal | None) -> None:
+        self._bwrap = bwrap
+        self._bwrap_fd = os.pidfd_open(bwrap)
+        self._init: int | None = None
+        self._init_fd: int | None = None
         self._status = status
         self._wakeup = wakeup
         self._terminal = terminal
         self._said = b""
+        self._hears = True
         self._pending: list[int] = []
         self._kill_at_s: float | None = None
 
     def wait(self) -> int:
         """Pass everything on until bwrap ends."""
-        ended = os.pidfd_open(self._child.pid)
-        watched = {ended, self._status, self._wakeup}
-        if self._terminal is not None:
-            watched |= self._terminal.fds()
         try:
             while True:
-                ready, _, _ = select.select(watched, [], [], self._patience_s())
-                if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
-                    self._child.kill()
-                if self._status in ready and not self._hear():
-                    watched.discard(self._status)
+                ready = self._poll()
+                if self._status in ready:
+                    self._hear()
                 if self._wakeup in ready:
                     self._pending += os.read(self._wakeup, 64)
                 self._pass_signals_on()
                 if self._terminal is not None:
-                    watched -= self._terminal.pump(ready)
-                if ended in ready:
+                    self._terminal.pump(ready)
+                if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+                    self._kill()
+                if self._bwrap_fd in ready:
                     return self._finish()
         finally:
-            os.close(ended)
+            os.close(self._bwrap_fd)
+            if self._init_fd is not None:
+                os.close(self._init_fd)
 
-    def _patience_s(self) -> float | None:
-        if self._kill_at_s is None:
-            # A signal came before the command could be found: look again shortly.
-            return 0.02 if self._pending else None
-        return max(0.0, self._kill_at_s - time.monotonic())
+    def _poll(self) -> dict[int, int]:
+        poll = select.poll()
+        poll.register(self._bwrap_fd, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        if self._hears:
+            poll.register(self._status, select.POLLIN)
+        if self._terminal is not None:
+            for fd, events in self._terminal.interests().items():
+                poll.register(fd, events)
+        patience_s = None
+        if self._kill_at_s is not None:
+            patience_s = max(0.0, self._kill_at_s - time.monotonic())
+        if self._pending:
+            patience_s = LOOK_AGAIN_S
+        return dict(poll.poll(None if patience_s is None else patience_s * 1000 + 1))
 
-    def _hear(self) -> bool:
+    def _hear(self) -> None:
         said = os.read(self._status, 4096)
         self._said += said
-        return bool(said)
+        self._hears = bool(said)
+        if self._init is None:
+            self._init = self._told(b"child-pid")
+            if self._init is not None:
+                self._init_fd = self._open_init(self._init)
 
-    def _told(self, key: str) -> int | None:
-        for line in self._said.splitlines():
-            with suppress(ValueError):
-                value = json.loads(line).get(key)
-                if isinstance(value, int):
-                    return value
-        return None
+    def _told(self, key: bytes) -> int | None:
+        # bwrap writes one JSON object per line. Not json: importing it takes longer than this.
+        _, found, rest = self._said.partition(b'"%s": ' % key)
+        digits = rest[: len(rest) - len(rest.lstrip(b"0123456789"))]
+        complete = len(digits) < len(rest)
+        return int(digits) if found and digits and complete else None
 
-    def _command_pid(self) -> int | None:
-        """Return the command's pid as seen from here, once it runs.
-
-        bwrap tells the pid of its pid 1; the command is the one child that this started.
-        """
-        init = self._told("child-pid")
-        if init is None:
-            return None
+    def _open_init(self, pid: int) -> int | None:
         try:
-            with open(f"/proc/{init}/task/{init}/children") as children:
-                pids = children.read().split()
+            fd = os.pidfd_open(pid)
         except OSError:
             return None
-        return int(pids[0]) if pids else None
+        # As long as it is bwrap's child its number cannot have gone to another process.
+        if pid in _children(self._bwrap):
+            return fd
+        os.close(fd)
+        return None
+
+    def _command_group(self) -> int | None:
+        """Return the command's process group as seen from here, once it leads one.
+
+        pid 1 starts one child; what else it has are orphans that came to it later.
+        """
+        children = _children(self._init) if self._init is not None else []
+        with suppress(ProcessLookupError):
+            if children and os.getpgid(children[0]) == children[0]:
+                return children[0]
+        return None
 
     def _pass_signals_on(self) -> None:
-        if not self._pending:
-            return
-        numbers = [number for number in self._pending if number != signal.SIGWINCH]
-        if len(numbers) < len(self._pending) and self._terminal is not None:
+        if signal.SIGWINCH in self._pending and self._terminal is not None:
             self._terminal.resize()
-        self._pending = numbers
-        pid = self._command_pid() if numbers else None
-        if pid is None:
+        self._pending = [number for number in self._pending if number != signal.SIGWINCH]
+        group = self._command_group() if self._pending else None
+        if group is None:
             return
-        self._pending = []
-        for number in numbers:
+        for number in self._pending:
             with suppress(ProcessLookupError):
-                os.killpg(pid, number)
-            if number != signal.SIGINT and self._kill_at_s is None:
+                if number == signal.SIGTSTP:
+                    self._stop(group)
+                else:
+                    os.killpg(group, number)
+            if number in ENDING and self._kill_at_s is None:
                 self._kill_at_s = time.monotonic() + GRACE_S
+        self._pending = []
+
+    def _stop(self, group: int) -> None:
+        """Stop the command and then ourselves, until SIGCONT."""
+        # A stop signal that can be caught does nothing to a group without a parent in its
+        # session, so it is the one that cannot.
+        os.killpg(group, signal.SIGSTOP)
+        if self._terminal is not None:
+            self._terminal.release()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if self._terminal is not None:
+            self._terminal.take()
+        os.killpg(group, signal.SIGCONT)
+
+    def _kill(self) -> None:
+        self._kill_at_s = None
+        with suppress(ProcessLookupError):
+            if self._init_fd is not None:
+                signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(self._bwrap_fd, signal.SIGKILL)
 
     def _finish(self) -> int:
-        code = self._child.wait()
-        while self._hear():
-            pass
+        _, status = os.waitpid(self._bwrap, 0)
+        os.set_blocking(self._status, False)
+        with suppress(BlockingIOError):
+            while self._hears:
+                self._hear()
+        if self._init_fd is not None:
+            # The kernel does this too, but later: what the command left running ends now.
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
+            select.select([self._init_fd], [], [], END_S)
         if self._terminal is not None:
             self._terminal.drain()
-        told = self._told("exit-code")
+        told = self._told(b"exit-code")
         if told is not None:
             return told
-        if code < 0 or self._told("child-pid") is not None:
-            return 128 - code if code < 0 else code
+        if os.WIFSIGNALED(status):
+            return 128 + os.WTERMSIG(status)
         raise UserError(
-            "bwrap could not set the sandbox up (its own words stand above); "
-            "'vfsd doctor' says what this machine lacks",
+            "bwrap could not set the sandbox up (its own words stand above);"
+            " 'vfsd doctor' says what this machine lacks",
             ExitCode.RUN_FAILED,
         )
 
 
-@contextmanager
-def _as_fds(arguments: Sequence[Argument]) -> Iterator[tuple[list[str], list[int]]]:
-    """Put each `Data` into a memory file and its fd into the arguments."""
-    words: list[str] = []
-    fds: list[int] = []
+def _spawn(
+    bwrap: str,
+    options: Sequence[Argument],
+    command: Sequence[str],
+    status: int,
+    terminal: Terminal | None,
+) -> int:
+    """Start bwrap with the standard streams, its options and `status`, and no other fd."""
+    kept: list[int] = []
     try:
-        for argument in arguments:
-            if isinstance(argument, Data):
-                fd = os.memfd_create("vfsd-run", 0)
-                fds.append(fd)
-                os.write(fd, argument.content)
-                os.lseek(fd, 0, os.SEEK_SET)
-                words.append(str(fd))
+        words = ["--json-status-fd", str(status)]
+        for option in options:
+            if isinstance(option, Data):
+                kept.append(_memory_file(option.content))
+                words.append(str(kept[-1]))
             else:
-                words.append(argument)
-        yield words, fds
+                words.append(option)
+        kept.append(_memory_file(b"".join(os.fsencode(word) + b"\0" for word in words)))
+        argv = ["bwrap", "--args", str(kept[-1]), "--", *command]
+        actions: list[tuple[int, int] | tuple[int, int, int]] = [
+            (os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_fds()
+        ]
+        if terminal is not None:
+            actions += [(os.POSIX_SPAWN_DUP2, terminal.slave, fd) for fd in terminal.covers]
+        for fd in (status, *kept):
+            os.set_inheritable(fd, True)
+        # Python ignores these two; the command is to have them as they were.
+        restored = [signal.SIGPIPE, signal.SIGXFSZ]
+        return os.posix_spawn(
+            bwrap, argv, {}, file_actions=actions, setsid=True, setsigdef=restored
+        )
+    except OSError as error:
+        raise UserError(
+            f"{bwrap} cannot be started: {error.strerror}", ExitCode.RUN_FAILED
+        ) from error
     finally:
-        for fd in fds:
+        for fd in kept:
             os.close(fd)
+
+
+def _memory_file(content: bytes) -> int:
+    fd = os.memfd_create("vfsd-run")
+    with open(fd, "wb", closefd=False) as target:
+        target.write(content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _inheritable_fds() -> list[int]:
+    """Return the fds that our own parent left open for us, the standard streams apart."""
+    fds = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                fds.append(int(name))
+    return fds
+
+
+def _open_missing_streams() -> None:
+    # A standard stream that our parent closed would otherwise be the number of the next file
+    # we open, and the command would read or write that.
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as children:
+            return [int(word) for word in children.read().split()]
+    except OSError:
+        return []
 
 
 @contextmanager
 def _wakeups() -> Iterator[int]:
-    """Give an fd from which the numbers of arriving signals can be read."""
+    """Give an fd from which the numbers of arriving signals can be read.
+
+    A signal that our parent had us ignore (nohup, a shell's background job) stays ignored,
+    here and for the command.
+    """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    numbers = (*FORWARDED, signal.SIGWINCH)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    before = {
+        number: signal.getsignal(number)
+        for number in (*FORWARDED, signal.SIGTSTP, signal.SIGWINCH)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     kept = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in before:
+        signal.signal(number, lambda *_: None)
     try:
         yield reader
     finally:
-        signal.set_wakeup_fd(kept)
         for number, action in before.items():
             signal.signal(number, action)
+        signal.set_wakeup_fd(kept)
         os.close(reader)
         os.close(writer)

@@ -5,12 +5,14 @@ the arguments owns the security model; docs/SECURITY.md says what it promises.
 
 Closed by default. Of the host's files there is /usr, read-only, a few files of /etc that
 programs need to start, and what the policy binds. Everything else is private to the run: /tmp,
-the home directory, /proc, /dev, /run. All namespaces are new, the network one too unless asked
-for, and no capability is kept, also when started as root.
+the home directory, /proc, /dev. All namespaces are new, the network one too unless asked for,
+and no capability is kept, also when started as root.
 
 What it is *not*: looking at the host (host.py), starting anything (runner.py).
 
-Sources: bwrap(1) of 0.8; namespaces(7), capabilities(7).
+Concurrency: pure functions of immutable values.
+
+Sources: bwrap(1) of 0.8; namespaces(7), capabilities(7), user_namespaces(7).
 """
 
 from __future__ import annotations
@@ -19,22 +21,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 HOME = "/home/user"
+USER = "user"
+HOSTNAME = "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STARTER = "/usr/bin/setsid"
 
 ETC_ALWAYS = (
     *("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"),
     *("/etc/localtime", "/etc/mime.types", "/etc/services", "/etc/protocols"),
+    "/etc/ssl/openssl.cnf",
 )
 """Files of the host's /etc that are bound where the host has them."""
 
 ETC_NETWORK = (
-    *("/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf"),
-    *("/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates", "/etc/pki"),
+    *("/etc/gai.conf", "/etc/ssl/certs", "/etc/ca-certificates"),
+    *("/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"),
 )
 """The same, with the network only."""
 
+ETC_COPIED = ("/etc/hosts", "/etc/resolv.conf")
+"""Files of the host's /etc that are copied, with the network only."""
+
 ENVIRONMENT = ("TERM", "COLORTERM", "LANG", "LANGUAGE", "TZ", "NO_COLOR", "FORCE_COLOR", "CI")
-"""Variables that pass from the caller; those that start with LC_ do, too."""
+"""Variables that pass from the caller unless they hold a path; likewise those with LC_."""
 
 ENVIRONMENT_NETWORK = (
     *("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"),
@@ -46,7 +55,9 @@ CERTIFICATE_VARIABLES = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
     *("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT"),
 )
-"""The same, if they name something that the sandbox has."""
+"""The same, if they name something in `CERTIFICATE_PLACES`, which the sandbox has."""
+
+CERTIFICATE_PLACES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/share/ca-certificates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,8 @@ class Root:
     """Real directories such as ``/lib`` on a machine without merged /usr."""
     etc: tuple[str, ...] = ()
     """Which of `ETC_ALWAYS` and `ETC_NETWORK` exist."""
+    copies: Mapping[str, bytes] = field(default_factory=dict)
+    """What those of `ETC_COPIED` that exist hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +88,27 @@ class Policy:
     """A sandbox, before it runs."""
 
     command: tuple[str, ...]
+    base: Bind
+    """The tree to work on; an engine may put another source at the same target."""
     directory: str
     """The working directory, inside."""
     binds: tuple[Bind, ...] = ()
+    path: tuple[str, ...] = ()
+    """Directories, inside, in which programs are looked for first."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Set on top of what passes from the caller."""
     network: bool = False
     terminal: bool = False
     """Standard input is a terminal made for this run: make it the controlling one."""
     uid: int = 1000
+    """What the caller's own uid is shown as; no other uid exists inside."""
     gid: int = 1000
+
+    @property
+    def home(self) -> str:
+        """Where the private home directory is: never on top of the tree."""
+        hidden = _at_or_below(HOME, self.base.target)
+        return "/tmp/home" if hidden else HOME
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +122,46 @@ Argument = str | Data
 
 
 def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argument]:
-    """Return bwrap's arguments for `policy`; `caller` is the caller's environment."""
+    """Return bwrap's options for `policy`; `caller` is the caller's environment.
+
+    Order counts: bwrap carries mounts out as they come, and a later one covers an earlier one.
+    """
     return [
         *_namespaces(policy),
         *_system(root, network=policy.network),
-        *_made_up_etc(policy),
-        *_private(),
-        *_binds(policy.binds),
+        *_files(policy, root),
+        *_private(policy),
+        *_binds((policy.base, *policy.binds)),
+        # Last: until then bwrap makes the directories that mounts stand on.
+        *("--remount-ro", "/"),
         *("--chdir", policy.directory),
         *_environment(policy, caller),
-        *("--", *_command(policy)),
     ]
+
+
+def starting(policy: Policy) -> list[str]:
+    """Return the words that start the command, inside.
+
+    setsid(1) makes the command the leader of a session and of a process group of its own, so
+    that a signal can be sent to all of it and not to bwrap, and gives 127 and 126 for what
+    cannot be started, as a shell does, where bwrap itself gives 1 for everything.
+    """
+    terminal = ("--ctty",) if policy.terminal else ()
+    return [STARTER, *terminal, "--", *policy.command]
 
 
 def passing_environment(caller: Mapping[str, str], *, network: bool) -> dict[str, str]:
     """Return what of the caller's environment a sandbox sees: nothing that tells of the host."""
     names = (*ENVIRONMENT, *(ENVIRONMENT_NETWORK if network else ()))
     passing = {
-        name: value for name, value in caller.items() if name in names or name.startswith("LC_")
+        name: value
+        for name, value in caller.items()
+        if (name in names or name.startswith("LC_")) and not value.startswith(("/", ":/"))
     }
     if network:
         for name in CERTIFICATE_VARIABLES:
             value = caller.get(name, "")
-            if value.startswith(("/etc/ssl/certs", "/usr/")):
+            if ".." not in value and any(_at_or_below(value, at) for at in CERTIFICATE_PLACES):
                 passing[name] = value
     return passing
 
@@ -132,7 +173,7 @@ def _namespaces(policy: Policy) -> list[Argument]:
         *("--unshare-user", "--disable-userns"),
         *("--uid", str(policy.uid), "--gid", str(policy.gid)),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-        *("--hostname", "sandbox", "--cap-drop", "ALL", "--die-with-parent", "--new-session"),
+        *("--hostname", HOSTNAME, "--cap-drop", "ALL", "--die-with-parent", "--new-session"),
     ]
     if not policy.network:
         arguments.append("--unshare-net")
@@ -154,31 +195,31 @@ def _system(root: Root, *, network: bool) -> list[Argument]:
     return arguments
 
 
-def _made_up_etc(policy: Policy) -> list[Argument]:
-    name = _user_name(policy)
+def _files(policy: Policy, root: Root) -> list[Argument]:
     files = {
-        "/etc/passwd": f"{name}:x:{policy.uid}:{policy.gid}::{HOME}:/bin/sh\n"
+        "/etc/passwd": f"{USER}:x:{policy.uid}:{policy.gid}::{policy.home}:/bin/sh\n"
         "nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n",
-        "/etc/group": f"{name}:x:{policy.gid}:\nnogroup:x:65534:\n",
+        "/etc/group": f"{USER}:x:{policy.gid}:\nnogroup:x:65534:\n",
         "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-        "/etc/hostname": "sandbox\n",
+        "/etc/hostname": f"{HOSTNAME}\n",
+        # Servers under test listen on localhost, and look it up.
+        "/etc/hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n",
     }
+    contents = {path: text.encode() for path, text in files.items()}
+    if policy.network:
+        contents |= {path: data for path, data in root.copies.items() if path in ETC_COPIED}
     arguments: list[Argument] = []
-    for path, text in files.items():
-        arguments += ["--perms", "0644", "--ro-bind-data", Data(text.encode()), path]
+    for path, content in contents.items():
+        arguments += ["--perms", "0444", "--file", Data(content), path]
     return arguments
 
 
-def _user_name(policy: Policy) -> str:
-    return "root" if policy.uid == 0 else "user"
-
-
-def _private() -> list[Argument]:
+def _private(policy: Policy) -> list[Argument]:
     return [
         *("--proc", "/proc", "--dev", "/dev"),
         *("--perms", "1777", "--tmpfs", "/tmp"),
-        *("--perms", "1777", "--dir", "/var/tmp"),
-        *("--perms", "0700", "--tmpfs", HOME),
+        *("--symlink", "../tmp", "/var/tmp"),
+        *("--perms", "0700", "--tmpfs", policy.home),
     ]
 
 
@@ -190,13 +231,12 @@ def _binds(binds: tuple[Bind, ...]) -> list[Argument]:
 
 
 def _environment(policy: Policy, caller: Mapping[str, str]) -> list[Argument]:
-    name = _user_name(policy)
     values = {
         **passing_environment(caller, network=policy.network),
-        "PATH": PATH,
-        "HOME": HOME,
-        "USER": name,
-        "LOGNAME": name,
+        "PATH": ":".join((*policy.path, PATH)),
+        "HOME": policy.home,
+        "USER": USER,
+        "LOGNAME": USER,
         "SHELL": "/bin/sh",
         "PWD": policy.directory,
         **policy.environment,
@@ -207,9 +247,5 @@ def _environment(policy: Policy, caller: Mapping[str, str]) -> list[Argument]:
     return arguments
 
 
-def _command(policy: Policy) -> tuple[str, ...]:
-    # The shell gives 127 and 126 for what cannot be started, as every shell does, where bwrap
-    # itself gives 1 for everything; the exec leaves no shell behind. Opening a terminal makes
-    # it the controlling one of the session that --new-session began.
-    terminal = " <>/proc/self/fd/0" if policy.terminal else ""
-    return ("/bin/sh", "-c", f'exec "$@"{terminal}', "vfsd-run", *policy.command)
+def _at_or_below(path: str, ancestor: str) -> bool:
+    return path == ancestor or path.startswith(ancestor.rstrip("/") + "/")

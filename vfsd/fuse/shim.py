@@ -1,0 +1,55 @@
+"""The small C library between pyfuse3 and libfuse (shim.c), where it was built.
+
+It saves requests that pyfuse3 alone cannot save, and tells for which inode statfs asks. It has
+to be loaded before pyfuse3, so that its `fuse_session_new` is found first: vfsd/fuse/__init__.py
+imports this module for that. Without it (no compiler at install time, another libfuse) `shim`
+is None and everything works the same, with more requests.
+
+Concurrency: plain memory, written and read from the event loop's thread, in which libfuse calls
+into it as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+LIBRARY = Path(__file__).with_name("_shim.so")
+
+
+class Shim:
+    """The loaded library."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._enabled = ctypes.c_int.in_dll(library, "vfsd_shim_enabled")
+        self._sessions = ctypes.c_int.in_dll(library, "vfsd_shim_sessions")
+        self._statfs_inode = ctypes.c_uint64.in_dll(library, "vfsd_shim_statfs_inode")
+        self._keeps = (ctypes.c_ubyte * (1 << 15)).in_dll(library, "vfsd_shim_keeps_listings")
+
+    def enable(self) -> None:
+        """Take part in the session that is made next."""
+        self._enabled.value = 1
+
+    @property
+    def works(self) -> bool:
+        """True once a session was made through it."""
+        return self._sessions.value > 0
+
+    def keep_listings(self, attachment: int, keep: bool) -> None:
+        """Let the kernel keep the listings of the attachment of that index, or not."""
+        self._keeps[attachment] = keep
+
+    def statfs_inode(self) -> int:
+        """Return the inode of the statfs request whose handler runs now."""
+        return int(self._statfs_inode.value)
+
+
+def _load() -> Shim | None:
+    try:
+        return Shim(ctypes.CDLL(os.fspath(LIBRARY), mode=ctypes.RTLD_GLOBAL))
+    except (OSError, ValueError):
+        return None
+
+
+shim = _load()
