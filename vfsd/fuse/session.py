@@ -24,6 +24,7 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse import servingloop, shim
 from vfsd.fuse.operations import Operations
+from vfsd.fuse.readahead import read_further_ahead
 from vfsd.handles import HandleTable
 from vfsd.tree import Tree
 
@@ -111,6 +112,8 @@ class Session:
     async def answers(self) -> None:
         """Return once a real request through the mount's own path was answered."""
         await trio.to_thread.run_sync(os.statvfs, self._mountpoint, abandon_on_cancel=True)
+        # Only now: the kernel sets its own value when it first hears from the daemon.
+        read_further_ahead(self._mountpoint)
 
     def terminate(self) -> None:
         """Make `serve` return."""
