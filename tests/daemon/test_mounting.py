@@ -131,7 +131,9 @@ def test_unmounting_what_is_in_use_is_refused_unless_lazy(place):
         held.write("still works")
         held.flush()
         place.vfsd("unmount", "--lazy", place.mount)
-    wait_gone(pid)
+        wait_gone(pid)  # although the file is still open
+        with pytest.raises(OSError, match="not connected"):
+            os.fstat(held.fileno())
 
 
 def test_unmounting_what_is_not_mounted_says_so(place):

@@ -14,6 +14,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from vfsd import runtime
 from vfsd.cli.options import key_values
@@ -23,6 +25,10 @@ from vfsd.exitcodes import ExitCode
 
 CLEAR_ATTEMPTS = 50
 """Looks, 20 ms apart, for a daemon to end after its mount is gone."""
+
+
+STOP_TIMEOUT_S = 5.0
+"""Longest wait for a daemon's word that it ends."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -199,11 +205,23 @@ def _unmount(arguments: list[str]) -> int:
         )
     socket = runtime.socket_path(os.fsencode(path))
     _detach(path, lazy=given.lazy)
+    if given.lazy:
+        _stop(socket, path)
     for _ in range(CLEAR_ATTEMPTS):
         if not runtime.is_alive(socket):
             break
         time.sleep(0.02)
     return ExitCode.OK
+
+
+def _stop(socket: Path, path: str) -> None:
+    """Tell a daemon to end whose mount is out of sight but held by open files."""
+    from vfsd.client import Client
+
+    served = runtime.Served(socket, os.fsencode(path), b"", os.geteuid())
+    # An error says that it ended by itself, which is as good.
+    with suppress(OSError, UserError), Client(served, STOP_TIMEOUT_S) as client:
+        client.stop()
 
 
 def _detach(path: str, *, lazy: bool) -> None:
