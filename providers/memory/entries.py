@@ -33,6 +33,8 @@ def open_for_names(version: Version, parent: int) -> Directory:
     record = version.records.get(parent)
     if type(record) is not Directory:
         raise fail(errno.ENOENT if record is None else errno.ENOTDIR)
+    if not record.nlink:
+        raise fail(errno.ENOENT)
     return record if record.owner is version.owner else version.take(parent, record)
 
 
@@ -129,8 +131,8 @@ def remove_directory(version: Version, parent: int, name: bytes) -> None:
         raise fail(errno.ENOTEMPTY, name)
     directory.remove_name(name)
     directory.nlink -= 1
-    directory.mtime_ns = directory.ctime_ns = now_ns()
-    version.remove_directory(number)
+    directory.mtime_ns = directory.ctime_ns = now = now_ns()
+    version.remove_directory(number, now)
 
 
 def group_for(directory: Directory, caller: Caller) -> int:

@@ -16,22 +16,22 @@ from providers.memory.records import File
 from providers.memory.setattr import PRIVILEGE_BITS, drop_privilege
 from providers.memory.version import Version, now_ns
 from vfsd.errors import fail
-from vfsd.provider import Handle, Stat
+from vfsd.provider import Caller, Handle, Stat
 
 
 class MemoryHandle(Handle):
     """See the module; `release` ends it."""
 
-    __slots__ = ("_append", "_number", "_open", "_privileged", "_readable", "_version", "_writable")
+    __slots__ = ("_append", "_group", "_number", "_open", "_readable", "_version", "_writable")
 
-    def __init__(self, version: Version, number: int, flags: int, opener_uid: int) -> None:
+    def __init__(self, version: Version, number: int, flags: int, caller: Caller) -> None:
         access = flags & os.O_ACCMODE
         self._version = version
         self._number = number
         self._readable = access != os.O_WRONLY
         self._writable = access != os.O_RDONLY
         self._append = bool(flags & os.O_APPEND)
-        self._privileged = opener_uid == 0
+        self._group = caller.gid if caller.uid else None
         self._open = True
         version.opened(number)
 
@@ -65,7 +65,7 @@ class MemoryHandle(Handle):
             data = data[: SIZE_MAX - offset]
         charged, chunks = content.charged_bytes, content.chunk_count
         try:
-            count = content.write(offset, data, owner, version.room_bytes)
+            count = content.write(offset, data, owner, version.room_for(len(data)))
         except MemoryError:
             raise fail(errno.ENOSPC) from None
         finally:
@@ -74,8 +74,8 @@ class MemoryHandle(Handle):
         if not count:
             raise fail(errno.ENOSPC)
         record.mtime_ns = record.ctime_ns = now_ns()
-        if record.mode & PRIVILEGE_BITS and not self._privileged:
-            drop_privilege(record)
+        if record.mode & PRIVILEGE_BITS and self._group is not None:
+            drop_privilege(record, self._group)
         return count
 
     async def getattr(self) -> Stat:

@@ -5,31 +5,43 @@ its way that are not owned (see ownership.py), at most one per level. Sparse num
 path of pages each; pages that become empty are cut off, so numbers that are never used again
 cost nothing.
 
-A page is a list: 64 places, then its `Owner`, then how many places are taken. A plain list is
-what the interpreter indexes fastest, and this is on the way of every request.
-
 Concurrency: see ownership.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from providers.memory.ownership import Owner
 
 BITS = 6
 FANOUT = 1 << BITS
 MASK = FANOUT - 1
-OWNER = FANOUT
-TAKEN = FANOUT + 1
 
 T = TypeVar("T")
-Page = list[Any]  # mixed by design: children or values, then the owner and the count
 
 
-def _new_page(owner: Owner) -> Page:
-    return [None] * FANOUT + [owner, 0]
+class Page(Generic[T]):
+    """64 places: values on the lowest level, pages above it; the other list is empty."""
+
+    __slots__ = ("owner", "pages", "taken", "values")
+
+    def __init__(self, owner: Owner, *, lowest: bool) -> None:
+        self.owner = owner
+        self.taken = 0
+        self.pages: list[Page[T] | None] = [] if lowest else [None] * FANOUT
+        self.values: list[T | None] = [None] * FANOUT if lowest else []
+
+    def copied(self, owner: Owner) -> Page[T]:
+        """Return a twin for `owner`."""
+        twin: Page[T] = Page.__new__(Page)
+        twin.owner = owner
+        twin.taken = self.taken
+        twin.pages = self.pages.copy()
+        twin.values = self.values.copy()
+        owner.counters.copied_pages += 1
+        return twin
 
 
 class NumberMap(Generic[T]):
@@ -38,7 +50,7 @@ class NumberMap(Generic[T]):
     __slots__ = ("_limit", "_root", "_shift", "count")
 
     def __init__(self, owner: Owner) -> None:
-        self._root: Page = _new_page(owner)
+        self._root: Page[T] = Page(owner, lowest=True)
         self._shift = 0
         self._limit = FANOUT
         self.count = 0
@@ -59,60 +71,60 @@ class NumberMap(Generic[T]):
         page = self._root
         shift = self._shift
         while shift:
-            page = page[number >> shift & MASK]
-            if page is None:
+            below = page.pages[number >> shift & MASK]
+            if below is None:
                 return None
+            page = below
             shift -= BITS
-        value: T | None = page[number & MASK]
-        return value
+        return page.values[number & MASK]
 
     def put(self, number: int, value: T, owner: Owner) -> None:
         """Set or replace a value."""
         while number >= self._limit:
             self._grow(owner)
         page = self._root
-        if page[OWNER] is not owner:
-            page = self._root = _copied(page, owner)
+        if page.owner is not owner:
+            page = self._root = page.copied(owner)
         shift = self._shift
         while shift:
             place = number >> shift & MASK
-            child = page[place]
-            if child is None:
-                child = page[place] = _new_page(owner)
-                page[TAKEN] += 1
-            elif child[OWNER] is not owner:
-                child = page[place] = _copied(child, owner)
-            page = child
+            below = page.pages[place]
+            if below is None:
+                below = page.pages[place] = Page(owner, lowest=shift == BITS)
+                page.taken += 1
+            elif below.owner is not owner:
+                below = page.pages[place] = below.copied(owner)
+            page = below
             shift -= BITS
         place = number & MASK
-        if page[place] is None:
-            page[TAKEN] += 1
+        if page.values[place] is None:
+            page.taken += 1
             self.count += 1
-        page[place] = value
+        page.values[place] = value
 
     def remove(self, number: int, owner: Owner) -> None:
         """Remove a number that is there, and the pages that it leaves empty."""
         page = self._root
-        if page[OWNER] is not owner:
-            page = self._root = _copied(page, owner)
+        if page.owner is not owner:
+            page = self._root = page.copied(owner)
         shift = self._shift
-        way: list[tuple[Page, int]] = []
+        way: list[tuple[Page[T], int]] = []
         while shift:
             place = number >> shift & MASK
-            child = page[place]
-            if child[OWNER] is not owner:
-                child = page[place] = _copied(child, owner)
+            below = page.pages[place]
+            assert below is not None
+            if below.owner is not owner:
+                below = page.pages[place] = below.copied(owner)
             way.append((page, place))
-            page = child
+            page = below
             shift -= BITS
-        place = number & MASK
-        page[place] = None
-        page[TAKEN] -= 1
+        page.values[number & MASK] = None
+        page.taken -= 1
         self.count -= 1
-        while way and not page[TAKEN]:
+        while way and not page.taken:
             page, place = way.pop()
-            page[place] = None
-            page[TAKEN] -= 1
+            page.pages[place] = None
+            page.taken -= 1
 
     def items(self) -> Iterator[tuple[int, T]]:
         """Go through all numbers in ascending order; the map must not change meanwhile."""
@@ -122,30 +134,26 @@ class NumberMap(Generic[T]):
         """Return the numbers from `first` up; cost follows their count, not the map's."""
         return list(self._walk(self._root, self._shift, first))
 
-    def _walk(self, page: Page, shift: int, first: int, base: int = 0) -> Iterator[tuple[int, T]]:
+    def _walk(
+        self, page: Page[T], shift: int, first: int, base: int = 0
+    ) -> Iterator[tuple[int, T]]:
         start = max(0, first - base >> shift)
+        if not shift:
+            for place in range(start, FANOUT):
+                value = page.values[place]
+                if value is not None:
+                    yield base + place, value
+            return
         for place in range(start, FANOUT):
-            child = page[place]
-            if child is None:
-                continue
-            number = base + (place << shift)
-            if shift:
-                yield from self._walk(child, shift - BITS, first, number)
-            else:
-                yield number, child
+            below = page.pages[place]
+            if below is not None:
+                yield from self._walk(below, shift - BITS, first, base + (place << shift))
 
     def _grow(self, owner: Owner) -> None:
-        root = _new_page(owner)
-        if self._root[TAKEN]:
-            root[0] = self._root
-            root[TAKEN] = 1
+        root: Page[T] = Page(owner, lowest=False)
+        if self._root.taken:
+            root.pages[0] = self._root
+            root.taken = 1
         self._root = root
         self._shift += BITS
         self._limit <<= BITS
-
-
-def _copied(page: Page, owner: Owner) -> Page:
-    copy = page.copy()
-    copy[OWNER] = owner
-    owner.counters.copied_pages += 1
-    return copy

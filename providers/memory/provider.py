@@ -33,6 +33,7 @@ from vfsd.provider import (
     Change,
     Entry,
     Handle,
+    Keeper,
     Node,
     Provider,
     SetAttr,
@@ -140,6 +141,20 @@ class MemoryProvider(Provider):
     async def aclose(self) -> None:
         self._version.close()
 
+    def add_keeper(self, keeper: Keeper) -> None:
+        super().add_keeper(keeper)
+        self._version.keepers = self._keepers
+
+    def remove_keeper(self, keeper: Keeper) -> None:
+        super().remove_keeper(keeper)
+        self._version.keepers = self._keepers
+        for number in tuple(self._version.nameless):
+            self._version.forget(number)
+
+    def forget(self, node: Node) -> None:
+        if self._version.nameless:
+            self._version.forget(node.number)
+
     # -- looking --------------------------------------------------------------------------
 
     async def lookup(self, parent: Node, name: bytes) -> Entry:
@@ -189,7 +204,7 @@ class MemoryProvider(Provider):
             raise _unopenable(record)
         if flags & os.O_TRUNC:
             change_attributes(version, node.number, SetAttr(size=0), caller)
-        return MemoryHandle(version, node.number, flags, caller.uid)
+        return MemoryHandle(version, node.number, flags, caller)
 
     async def statfs(self) -> StatFs:
         version = self._version
@@ -199,11 +214,11 @@ class MemoryProvider(Provider):
         if version.limit_bytes is None:
             assert room is not None
             free = room // BLOCK
-            blocks = -(-version.used_bytes // BLOCK) + free
+            blocks = -(-(version.used_bytes - version.idle_bytes) // BLOCK) + free
         else:
             blocks = version.limit_bytes // BLOCK
             free = version.room_bytes // BLOCK
-        count = version.records.count
+        count = version.file_count
         if version.limit_files is None:
             assert room is not None
             files_free = room // BYTES_PER_FILE
@@ -237,7 +252,7 @@ class MemoryProvider(Provider):
             handle = await self.open(node, flags, caller)
             return Entry(node, version.find(number).stat()), handle
         entry = entries.add_file(version, directory, name, mode, caller)
-        return entry, MemoryHandle(version, entry.node.number, flags, caller.uid)
+        return entry, MemoryHandle(version, entry.node.number, flags, caller)
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
         if self._version.lazy_directories:
@@ -274,7 +289,9 @@ class MemoryProvider(Provider):
     ) -> None:
         if self._version.lazy_directories:
             await self._prepare(parent)
-            await self._prepare_below(new_parent, new_name)
+            await self._prepare(new_parent)
+            if not flags:
+                await self._prepare_below(new_parent, new_name)
         rename(self._version, parent.number, name, new_parent.number, new_name, flags)
 
     async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:

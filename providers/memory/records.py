@@ -2,7 +2,7 @@
 
 A record is shared between versions; only its owner changes it (see ownership.py), others copy
 it first. Times are nanoseconds. `nlink` 0 means that the file has no name left and lives only
-for its open handles; a removed directory is gone at once.
+for its open handles and for doors that keep it.
 
 Concurrency: see ownership.py.
 """
@@ -91,6 +91,14 @@ class Record:
     def charged_bytes(self) -> int:
         """The room that the data takes, in whole pages."""
         return 0
+
+    @property
+    def cost_bytes(self) -> int:
+        """What the file counts for against the byte quota: its data and its attributes."""
+        xattrs = self.xattrs
+        if not xattrs:
+            return self.charged_bytes
+        return self.charged_bytes + sum(len(name) + len(value) for name, value in xattrs.items())
 
     def stat(self) -> Stat:
         """Return the attributes."""

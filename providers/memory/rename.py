@@ -56,7 +56,7 @@ def rename(
             target_directory.replace_name(new_name, moved)
             if type(version.find(replaced)) is Directory:
                 target_directory.nlink -= 1
-                version.remove_directory(replaced)
+                version.remove_directory(replaced, now)
             else:
                 version.unlink(replaced, now)
         source_directory.remove_name(name)

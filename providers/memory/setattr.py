@@ -1,8 +1,10 @@
 """Changing attributes: modes, owners, sizes, times, and which privilege bits fall with them.
 
 A change of owner clears the setuid bit of what is not a directory, for root as well, and the
-setgid bit where the group may execute (without that it once meant mandatory locking); a
-change of size or a write does the same, on regular files and unless root made it.
+setgid bit where the group may execute; where it may not (which once meant mandatory locking),
+only if the one who changes it is neither root nor in the group. A change of size or a write
+does the same, on regular files and unless root made it. Of a caller's groups only the first is
+known here.
 
 atime changes here and at creation only: the kernel answers reads from its cache, so reads
 that reach this provider say nothing about when a file was read last.
@@ -39,14 +41,14 @@ def change_attributes(version: Version, number: int, changes: SetAttr, caller: C
         truncate(version, record, size)
         record.mtime_ns = now
         if mode is None and caller.uid:
-            drop_privilege(record)
+            drop_privilege(record, caller.gid)
     if uid is not None or gid is not None:
+        if mode is None and type(record) is not Directory:
+            drop_privilege(record, caller.gid if caller.uid else None)
         if uid is not None:
             record.uid = shared(uid)
         if gid is not None:
             record.gid = shared(gid)
-        if mode is None and type(record) is not Directory:
-            drop_privilege(record)
     if mode is not None:
         record.mode = shared(stat_module.S_IFMT(record.mode) | mode & 0o7777)
     if atime_ns is not None:
@@ -67,12 +69,12 @@ def truncate(version: Version, record: File, size: int) -> None:
     version.chunk_count += content.chunk_count - chunks
 
 
-def drop_privilege(record: Record) -> None:
-    """Clear the setuid bit, and the setgid bit where the group may execute."""
+def drop_privilege(record: Record, gid: int | None) -> None:
+    """Clear the bits that fall when one of group `gid`, or root if None, changes the file."""
     mode = record.mode
     if mode & PRIVILEGE_BITS:
         mode &= ~stat_module.S_ISUID
-        if mode & stat_module.S_IXGRP:
+        if mode & stat_module.S_IXGRP or (gid is not None and gid != record.gid):
             mode &= ~stat_module.S_ISGID
         record.mode = shared(mode)
 

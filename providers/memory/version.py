@@ -6,7 +6,8 @@ refers to files by number, so that a handle opened before a snapshot goes on in 
 
 **Quotas** count what this version shows, not what it shares with others: `used_bytes` is the
 sum of its files' pages and extended attributes, `records.count` its files (the root included,
-hard links not). A file without a name counts as long as it is open.
+hard links not). A file without a name counts as long as it is open; while only a door keeps
+it, until the kernel's `forget` comes, its room is already given to others.
 
 Concurrency: changed between awaits only.
 """
@@ -18,14 +19,16 @@ import time
 from typing import TypeVar
 
 from providers.memory import names
-from providers.memory.chunks import PAGE
+from providers.memory.chunks import CHUNK, PAGE
 from providers.memory.numbermap import NumberMap
 from providers.memory.ownership import Counters, Owner
 from providers.memory.records import Directory, File, Record
 from vfsd.errors import fail
-from vfsd.provider import NUMBER_LIMIT, ROOT_NUMBER, Node
+from vfsd.provider import NUMBER_LIMIT, ROOT_NUMBER, Keeper, Node
 
 UNLIMITED_BYTES = 1 << 63
+WRITE_MARGIN_BYTES = 2 * CHUNK
+"""How much more than its size a write can need: zeros before it, the rest of its last page."""
 LINK_MAX = 65_000
 """Names of one file, as on ext4: quotas do not count names, so something else must."""
 
@@ -42,6 +45,7 @@ class Version:
         "_open_counts",
         "chunk_count",
         "counters",
+        "keepers",
         "lazy_directories",
         "limit_bytes",
         "limit_files",
@@ -64,14 +68,15 @@ class Version:
         """How many directories are still to be populated."""
         self.writable = True
         self.nameless: set[int] = set()
-        """Files without a name that are open here."""
+        """Files without a name: open here, or kept by a door."""
+        self.keepers: tuple[Keeper, ...] = ()
         self._open_counts: dict[int, int] = {}
         self._next_number = ROOT_NUMBER
 
     def split(self, *, writable: bool) -> Version:
         """Return another version with the same files; neither sees the other's changes.
 
-        O(1) and the files that are open without a name: the new version does not have those.
+        O(1) and the files without a name: the new version does not have those.
         """
         self.owner = self.owner.successor()
         other = Version(self.limit_bytes, self.limit_files)
@@ -89,6 +94,7 @@ class Version:
         """Let go of all files; every number is stale from now on."""
         self.records = NumberMap(self.owner)
         self.nameless.clear()
+        self.keepers = ()
         self._open_counts.clear()
         self.used_bytes = self.chunk_count = self.lazy_directories = 0
         self.writable = False
@@ -165,22 +171,34 @@ class Version:
         record.nlink -= 1
         record.ctime_ns = now
         if not record.nlink:
-            if number in self._open_counts:
-                self.nameless.add(number)
-            else:
-                self._drop(number)
+            self._lose_name(number)
 
-    def remove_directory(self, number: int) -> None:
-        """Drop an empty directory."""
-        self._drop(number)
+    def remove_directory(self, number: int, now: int) -> None:
+        """Take its only name away from an empty directory."""
+        record = self.own(number)
+        record.nlink = 0
+        record.ctime_ns = now
+        self._lose_name(number)
+
+    def forget(self, number: int) -> None:
+        """Drop a file that has no name and is not open, unless a door still keeps it."""
+        if (
+            number in self.nameless
+            and number not in self._open_counts
+            and not any(keeper(number) for keeper in self.keepers)
+        ):
+            self.nameless.remove(number)
+            self._drop(number)
+
+    def _lose_name(self, number: int) -> None:
+        self.nameless.add(number)
+        self.forget(number)
 
     def _drop(self, number: int) -> None:
         record = self.find(number)
+        self.used_bytes -= record.cost_bytes
         if type(record) is File:
-            self.used_bytes -= record.content.charged_bytes
             self.chunk_count -= record.content.chunk_count
-        if record.xattrs:
-            self.used_bytes -= sum(len(name) + len(value) for name, value in record.xattrs.items())
         self.records.remove(number, self.owner)
 
     # -- open files -----------------------------------------------------------------------
@@ -191,16 +209,14 @@ class Version:
         counts[number] = counts.get(number, 0) + 1
 
     def released(self, number: int) -> None:
-        """Uncount a handle, and drop a file without a name at the last one."""
+        """Uncount a handle; a file without a name goes with the last one."""
         counts = self._open_counts
         count = counts.get(number, 0)
         if count > 1:
             counts[number] = count - 1
         elif count:
             del counts[number]
-            if number in self.nameless:
-                self.nameless.remove(number)
-                self._drop(number)
+            self.forget(number)
 
     # -- room -----------------------------------------------------------------------------
 
@@ -209,9 +225,39 @@ class Version:
         """How many bytes the quota leaves."""
         if self.limit_bytes is None:
             return UNLIMITED_BYTES
-        return max(0, self.limit_bytes - self.used_bytes)
+        return max(0, self.limit_bytes - self.used_bytes + self.idle_bytes)
+
+    def room_for(self, size: int) -> int:
+        """Return as much of `room_bytes` as a write of `size` bytes can need, or all."""
+        if self.limit_bytes is None:
+            return UNLIMITED_BYTES
+        room = self.limit_bytes - self.used_bytes
+        # The sum over idle files is spared while nobody needs to know it.
+        return room if room >= size + WRITE_MARGIN_BYTES else self.room_bytes
+
+    @property
+    def idle_bytes(self) -> int:
+        """How much of `used_bytes` is of files that only a door keeps; at most the quota.
+
+        So whoever holds on to removed files can double what a quota allows, but no more.
+        """
+        idle = sum(self.find(number).cost_bytes for number in self._idle())
+        return idle if self.limit_bytes is None else min(idle, self.limit_bytes)
+
+    @property
+    def file_count(self) -> int:
+        """How many files count against the quota; as `idle_bytes`."""
+        idle = len(self._idle())
+        count = self.records.count
+        return count - (idle if self.limit_files is None else min(idle, self.limit_files))
+
+    def _idle(self) -> list[int]:
+        return [number for number in self.nameless if number not in self._open_counts]
 
     def check_file_room(self, files: int = 1) -> None:
         """Raise ENOSPC unless that many more files may be made."""
-        if self.limit_files is not None and self.records.count + files > self.limit_files:
+        limit = self.limit_files
+        if limit is None or self.records.count + files <= limit:
+            return
+        if self.file_count + files > limit:
             raise fail(errno.ENOSPC)

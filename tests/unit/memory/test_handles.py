@@ -19,7 +19,7 @@ from tests.unit.memory.trees import (
     rename,
     unlink,
 )
-from vfsd.provider import SetAttr
+from vfsd.provider import Identity, SetAttr
 
 EBADF, EFBIG, ESTALE = 9, 27, 116
 
@@ -154,8 +154,10 @@ async def test_create_opens_what_is_there(provider):
 @pytest.mark.parametrize("mode", [0o6775, 0o6765, 0o2755, 0o4711])
 async def test_a_write_by_others_than_root_drops_privilege_bits(provider, mode):
     node = await put(provider, b"file", b"x")
-    kept = mode & ~0o4000 if not mode & 0o010 else mode & ~0o6000
-    for caller, wanted in ((ADMIN, mode), (USER, kept)):
+    fallen = mode & ~0o6000
+    for_members = fallen if mode & 0o010 else mode & ~0o4000
+    member = Identity(1000, 0)
+    for caller, wanted in ((ADMIN, mode), (member, for_members), (USER, fallen)):
         await provider.setattr(node, SetAttr(mode=mode), ADMIN)
         handle = await open_at(provider, b"file", os.O_WRONLY, caller)
         await handle.write(0, b"")

@@ -135,6 +135,33 @@ async def test_it_is_empty_only_if_its_content_is(provider):
     check_books(provider)
 
 
+@pytest.mark.parametrize("how", ["rmdir", "rename"])
+async def test_another_one_may_take_its_place_meanwhile(provider, how):
+    """What is removed must be what was found to be empty."""
+    first, second = Author({}), Author()
+    first.gate = trio.Event()
+    provider.add_lazy_directory(b"here", first)
+    provider.add_lazy_directory(b"there", second)
+    await mkdir(provider, b"dir")
+    root = provider.root
+
+    async def remove():
+        with raises(ENOTEMPTY):
+            if how == "rmdir":
+                await provider.rmdir(root, b"here")
+            else:
+                await provider.rename(root, b"dir", root, b"here", 0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(remove)
+        await trio.testing.wait_all_tasks_blocked()
+        assert first.runs == 1
+        await rename(provider, b"there", b"here", 2)
+        first.gate.set()
+    assert await get(provider, b"here/file") == b"data"
+    check_books(provider)
+
+
 async def test_moving_it_does_not_populate_it(provider):
     author = Author()
     provider.add_lazy_directory(b"lazy", author)

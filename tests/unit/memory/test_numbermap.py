@@ -66,7 +66,7 @@ def test_a_change_copies_one_page_per_level():
 def count_pages(page, shift) -> int:
     if not shift:
         return 1
-    return 1 + sum(count_pages(child, shift - 6) for child in page[:64] if child is not None)
+    return 1 + sum(count_pages(child, shift - 6) for child in page.pages if child is not None)
 
 
 def test_numbers_that_are_gone_leave_no_pages():
