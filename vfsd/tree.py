@@ -23,82 +23,39 @@ import os
 import stat as stat_module
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import trio
 
+from vfsd.attachment import (
+    CACHE_BRIEFLY_S,
+    CACHE_FOREVER_S,
+    Attachment,
+    Place,
+    check_same,
+)
 from vfsd.attributes import NAME_MAX, Caller
-from vfsd.contract import Change, Entry, Keeper, Listener, Node, Provider
+from vfsd.contract import Change, Entry, Node, Provider
 from vfsd.errors import fail
 from vfsd.readonly import ReadOnlyView
 
-CACHE_FOREVER_S = 1e9
-"""How long doors may keep names and attributes that they are told about when they change."""
-
-CACHE_BRIEFLY_S = 1.0
-"""The same for a provider that cannot tell."""
+__all__ = [
+    "CACHE_BRIEFLY_S",
+    "CACHE_FOREVER_S",
+    "INDEX_LIMIT",
+    "Attachment",
+    "Place",
+    "Tree",
+    "TreeListener",
+    "check_same",
+    "split_path",
+]
 
 INDEX_LIMIT = 1 << 15
 """Attachments over a daemon's life; the number is part of each inode number."""
 
 SYMLINKS_MAX = 40
 """Symlinks followed in one resolution before ELOOP. Source: path_resolution(7)."""
-
-
-@dataclass(eq=False, slots=True)
-class Attachment:
-    """One provider at one prefix; `provider` is the view that doors must use."""
-
-    prefix: bytes
-    """Relative to the tree's root, without leading or trailing slash."""
-    provider: Provider
-    base: Provider
-    """The provider itself, without the read-only view; the same one may be attached twice."""
-    index: int
-    read_only: bool
-    host: Attachment | None = None
-    """The attachment on which this one stands; None for the root."""
-    host_node: Node | None = None
-    name: bytes = b""
-    hides: bool = False
-    """True: the attach point's own directory has content, which this hides."""
-    open_count: int = 0
-    attached: bool = True
-    drained: trio.Event | None = None
-    """Once detached: set when the last open file in it is closed."""
-    nested: dict[tuple[int, bytes], Attachment] = field(default_factory=dict)
-    """Attach points in this attachment, by (directory's node number, name)."""
-    pins: Counter[tuple[int, bytes]] = field(default_factory=Counter)
-    """Names that lead to an attach point, counted per attach point."""
-    pins_on_host: tuple[tuple[int, bytes], ...] = ()
-    """The names on `host` that lead here."""
-    siblings: tuple[Attachment, ...] = ()
-    """Other attachments of the same provider."""
-    relay: Listener | None = None
-    keeper: Keeper | None = None
-    cache_s: float = CACHE_BRIEFLY_S
-
-    def __post_init__(self) -> None:
-        self.weigh()
-
-    def weigh(self) -> None:
-        """Decide from the provider's traits how long doors may keep what it told them."""
-        traits = self.base.traits
-        told = traits.watch or traits.immutable
-        self.cache_s = CACHE_FOREVER_S if told else CACHE_BRIEFLY_S
-
-    def check_unpinned(self, node: Node, name: bytes) -> None:
-        """Raise EBUSY if `name` in directory `node` is, or leads to, an attach point."""
-        if self.pins and (node.number, name) in self.pins:
-            raise fail(errno.EBUSY, name)
-
-
-class Place(NamedTuple):
-    """A file in the tree: which attachment, and which node of its provider."""
-
-    attachment: Attachment
-    node: Node
 
 
 class TreeListener(Protocol):
@@ -398,12 +355,6 @@ def split_path(path: bytes, *, keep_dots: bool = False) -> list[bytes]:
         if name == b".." and not keep_dots:
             raise fail(errno.EINVAL, path)
     return names
-
-
-def check_same(source: Attachment, target: Attachment) -> None:
-    """Raise EXDEV unless both are one attachment: links and renames do not cross."""
-    if source is not target:
-        raise fail(errno.EXDEV)
 
 
 def _stands_below(attachment: Attachment, ancestor: Attachment) -> bool:

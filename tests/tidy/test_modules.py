@@ -15,9 +15,7 @@ EVERY = python_files("vfsd", "providers", "tests", "benchmarks")
 LINES_MAX = 400
 LARGER = {
     "vfsd/control/protocol.py": 440,
-    "vfsd/fuse/operations.py": 445,
     "vfsd/fuse/servingloop.py": 420,
-    "vfsd/tree.py": 415,
 }
 """Files over the limit and what each may not pass; these numbers only ever go down."""
 

@@ -5,6 +5,6 @@ kernel's numbers; invalidation.py tells the kernel what changed by other doors; 
 every failure an errno; servingloop.py decides when trio gets a turn.
 """
 
-from vfsd.fuse.shim import shim
+from vfsd.fuse import shim
 
 __all__ = ["shim"]

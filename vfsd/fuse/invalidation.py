@@ -26,6 +26,7 @@ import trio
 
 from vfsd.contract import Change
 from vfsd.fuse.inodes import NUMBER_BITS, InodeTable, mint
+from vfsd.fuse.shim import weigh
 from vfsd.tree import Attachment
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,8 @@ Note = tuple[int, bytes | None]
 class Invalidator:
     """A `TreeListener` that keeps the kernel's caches true."""
 
-    def __init__(self, inodes: InodeTable, weigh: Callable[[Attachment], None]) -> None:
-        """`weigh` is called when an attachment may have lost or gained the right to caches."""
+    def __init__(self, inodes: InodeTable) -> None:
         self._inodes = inodes
-        self._weigh = weigh
         self._pending: dict[Note, bool] = {}
         self._everything: set[Attachment] = set()
         self._wake = trio.Event()
@@ -64,7 +63,7 @@ class Invalidator:
     def changed(self, attachment: Attachment, change: Change) -> None:
         self._noted += 1
         if change.node is None:
-            self._weigh(attachment)
+            weigh(attachment)
         if change.node is None or len(self._pending) >= PENDING_MAX:
             self._everything.add(attachment)
         else:

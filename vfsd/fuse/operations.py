@@ -19,19 +19,16 @@ Source: Linux fs/fuse (dir.c, file.c, readdir.c); fuse(4).
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Sequence
 from typing import cast
 
 import pyfuse3
 
 from vfsd.attributes import NAME_MAX, PATH_MAX
-from vfsd.contract import ROOT_NUMBER, Change, Entry, Handle, Node
+from vfsd.contract import Change, Entry, Handle, Node
 from vfsd.errors import fail
-from vfsd.fuse import shim
 from vfsd.fuse.attrs import (
     entry_attributes,
-    fill,
     negative_entry,
     requested_changes,
     statvfs_data,
@@ -39,13 +36,10 @@ from vfsd.fuse.attrs import (
 from vfsd.fuse.errors import handler, refuse
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
-from vfsd.handles import HandleTable, OpenFile
+from vfsd.fuse.listing import Listing
+from vfsd.fuse.shim import shim, weigh
+from vfsd.handles import HandleTable
 from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
-
-log = logging.getLogger(__name__)
-
-LISTING_STEP = 4
-"""Entries looked up at a time where it is not known how many more fit into a reply."""
 
 KINDS = (
     *("lookup", "forget", "getattr", "setattr", "readlink", "mknod", "mkdir", "unlink"),
@@ -68,12 +62,12 @@ class Operations(pyfuse3.Operations):
         self.tree = tree
         self.handles = handles
         self.inodes = InodeTable(tree.root)
-        self.door = Invalidator(self.inodes, self.weigh)
+        self.door = Invalidator(self.inodes)
         """The listener that need not hear of what comes through here."""
+        self._listing = Listing(self.inodes, self.door)
         self.requests: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._by_ino = self.inodes.by_ino
         self._open_files = handles.open_files
-        self._negative: dict[float, pyfuse3.EntryAttributes] = {}
         if not xattrs:
             for name in ("getxattr", "setxattr", "listxattr", "removexattr"):
                 setattr(self, name, refuse(errno.ENOSYS))
@@ -98,12 +92,6 @@ class Operations(pyfuse3.Operations):
         inode = self.inodes.remember(attachment, entry.node, parent.ino)
         return entry_attributes(inode.ino, entry.stat, attachment.cache_s)
 
-    def _missing(self, cache_s: float) -> pyfuse3.EntryAttributes:
-        entry = self._negative.get(cache_s)
-        if entry is None:
-            entry = self._negative[cache_s] = negative_entry(cache_s)
-        return entry
-
     def _tell(
         self, attachment: Attachment, node: Node, name: bytes | None = None, *, data: bool = True
     ) -> None:
@@ -111,11 +99,6 @@ class Operations(pyfuse3.Operations):
         tree = self.tree
         if attachment.siblings or tree.overheard:
             tree.changed(attachment, Change(node, name, data), by=self.door)
-
-    def weigh(self, attachment: Attachment) -> None:
-        """Let the kernel keep listings where changes are told."""
-        if shim is not None:
-            shim.keep_listings(attachment.index, attachment.cache_s > CACHE_BRIEFLY_S)
 
     @handler
     async def lookup(
@@ -132,11 +115,11 @@ class Operations(pyfuse3.Operations):
         try:
             entry = await attachment.provider.lookup(parent.node, name)
         except FileNotFoundError:
-            return self._missing(attachment.cache_s)
+            return negative_entry(attachment.cache_s)
         return self._known(parent, entry)
 
     async def _attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
-        self.weigh(inner)
+        weigh(inner)
         node = inner.provider.root
         stat = await inner.provider.getattr(node)
         inode = self.inodes.remember(inner, node, parent.ino)
@@ -393,88 +376,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """Reply with entries from position `start_id` on: ``.``, ``..``, then the names.
-
-        Positions count into the listing taken at the last read from the start, so that
-        removals while listing neither skip nor repeat an entry.
-        """
-        directory = self.handles.get(fh)
-        attachment, node = directory.attachment, directory.node
-        if start_id == 0 or directory.names is None:
-            directory.names = list(await attachment.provider.readdir(node))
-            if directory.attachment.host is None and node.number == ROOT_NUMBER:
-                for name in directory.names:
-                    self.door.note_root_name(name)
-        reply = pyfuse3.EntryAttributes()
-        if start_id < 2 and not await self._dots(directory, start_id, reply, token):
-            return
-        await self._names(directory, max(start_id, 2) - 2, reply, token)
-
-    async def _names(
-        self,
-        directory: OpenFile,
-        position: int,
-        reply: pyfuse3.EntryAttributes,
-        token: pyfuse3.ReaddirToken,
-    ) -> None:
-        """Reply with names from `position` on until no more fit.
-
-        As many are looked up at first as fitted the last time: what is looked up and does not
-        fit is looked up again for the next reply.
-        """
-        attachment, node = directory.attachment, directory.node
-        nested, cache_s = attachment.nested, attachment.cache_s
-        listing, parent_ino = directory.names or [], mint(attachment, node)
-        add, remember = pyfuse3.readdir_reply, self.inodes.remember
-        first, size = position, directory.fitting
-        while position < len(listing):
-            page = listing[position : position + size]
-            entries = await attachment.provider.lookup_many(node, page)
-            for name, entry in zip(page, entries, strict=True):
-                position += 1
-                if entry is None:
-                    continue
-                if nested and (node.number, name) in nested:
-                    if not await self._nested_entry(directory, name, position + 2, token):
-                        return
-                    continue
-                fill(reply, mint(attachment, entry.node), entry.stat, cache_s)
-                if not add(token, name, reply, position + 2):
-                    directory.fitting = max(position - 1 - first, 1)
-                    return
-                remember(attachment, entry.node, parent_ino)
-            size = LISTING_STEP
-
-    async def _nested_entry(
-        self, directory: OpenFile, name: bytes, next_id: int, token: pyfuse3.ReaddirToken
-    ) -> bool:
-        """Reply with what is attached at `name`; False if it does not fit."""
-        inner = directory.attachment.nested[directory.node.number, name]
-        self.weigh(inner)
-        root = inner.provider.root
-        stat = await inner.provider.getattr(root)
-        reply = entry_attributes(mint(inner, root), stat, inner.cache_s)
-        if not pyfuse3.readdir_reply(token, name, reply, next_id):
-            return False
-        self.inodes.remember(inner, root, mint(directory.attachment, directory.node))
-        return True
-
-    async def _dots(
-        self,
-        directory: OpenFile,
-        position: int,
-        reply: pyfuse3.EntryAttributes,
-        token: pyfuse3.ReaddirToken,
-    ) -> bool:
-        """Reply with ``.`` and ``..``; the kernel counts no lookup for these two."""
-        inode = self._inode(mint(directory.attachment, directory.node))
-        stat = await directory.attachment.provider.getattr(directory.node)
-        for index, (name, ino) in enumerate(((b".", inode.ino), (b"..", inode.parent_ino))):
-            if index >= position:
-                fill(reply, ino, stat, 0.0)
-                if not pyfuse3.readdir_reply(token, name, reply, index + 1):
-                    return False
-        return True
+        await self._listing.reply(self.handles.get(fh), start_id, token)
 
     # -- kinds the kernel need not send ---------------------------------------------------
 

@@ -42,7 +42,7 @@ from types import ModuleType, TracebackType
 from typing import Never, cast
 
 import trio
-from trio.lowlevel import checkpoint, enable_ki_protection
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled, enable_ki_protection
 
 from vfsd.fuse.triointernals import RunLoop, Runnable, Unfit, bind, check_release
 
@@ -170,6 +170,9 @@ class _Waiting:
             await self._turn()
             if self.poll(0):
                 return True
+        else:
+            # A worker that starts in a cancelled nursery must not sleep: nobody would wake it.
+            await checkpoint_if_cancelled()
         if not runnable.count and self._spin():
             return True
         while not self._run_loop.idle_waiters:

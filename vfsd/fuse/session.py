@@ -22,9 +22,10 @@ import trio
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.fuse import servingloop, shim
+from vfsd.fuse import servingloop
 from vfsd.fuse.operations import Operations
 from vfsd.fuse.readahead import read_further_ahead
+from vfsd.fuse.shim import shim, weigh
 from vfsd.handles import HandleTable
 from vfsd.tree import Tree
 
@@ -83,7 +84,7 @@ class Session:
         if hot and shim is not None:
             shim.enable()
             for attachment in self._tree.attachments.values():
-                self.operations.weigh(attachment)
+                weigh(attachment)
         said: list[str] = []
         try:
             with _overheard_stderr(said):

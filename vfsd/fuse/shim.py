@@ -15,6 +15,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
+
 LIBRARY = Path(__file__).with_name("_shim.so")
 
 
@@ -53,3 +55,9 @@ def _load() -> Shim | None:
 
 
 shim = _load()
+
+
+def weigh(attachment: Attachment) -> None:
+    """Let the kernel keep the attachment's listings if changes in it are told."""
+    if shim is not None:
+        shim.keep_listings(attachment.index, attachment.cache_s > CACHE_BRIEFLY_S)
