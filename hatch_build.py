@@ -40,7 +40,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
 
 def _compile(source: Path, library: Path) -> None:
     flags = subprocess.run(
-        ["pkg-config", "--cflags", "fuse3"], check=True, capture_output=True, text=True
+        ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
     ).stdout
     compiler = os.environ.get("CC", "cc")
     unfinished = library.with_suffix(".tmp")

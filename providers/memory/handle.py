@@ -15,6 +15,7 @@ from providers.memory.content import SIZE_MAX
 from providers.memory.records import File
 from providers.memory.setattr import PRIVILEGE_BITS, drop_privilege
 from providers.memory.version import Version, now_ns
+from providers.memory.xattrs import drop_capability
 from vfsd.errors import fail
 from vfsd.provider import Caller, Handle, Stat
 
@@ -74,6 +75,8 @@ class MemoryHandle(Handle):
         if not count:
             raise fail(errno.ENOSPC)
         record.mtime_ns = record.ctime_ns = now_ns()
+        if record.xattrs is not None:
+            drop_capability(version, self._number)
         if record.mode & PRIVILEGE_BITS and self._group is not None:
             drop_privilege(record, self._group)
         return count

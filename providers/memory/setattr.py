@@ -3,7 +3,8 @@
 A change of owner clears the setuid bit of what is not a directory, for root as well, and the
 setgid bit where the group may execute; where it may not (which once meant mandatory locking),
 only if the one who changes it is neither root nor in the group. A change of size or a write
-does the same, on regular files and unless root made it. Of a caller's groups only the first is
+does the same, on regular files and unless root made it. The file's capabilities fall with any
+of these. Of a caller's groups only the first is
 known here.
 
 atime changes here and at creation only: the kernel answers reads from its cache, so reads
@@ -22,6 +23,7 @@ import stat as stat_module
 from providers.memory.content import SIZE_MAX
 from providers.memory.records import Directory, File, Record, shared
 from providers.memory.version import Version, now_ns
+from providers.memory.xattrs import drop_capability
 from vfsd.errors import fail
 from vfsd.provider import Caller, SetAttr, Stat
 
@@ -40,9 +42,11 @@ def change_attributes(version: Version, number: int, changes: SetAttr, caller: C
         assert type(record) is File
         truncate(version, record, size)
         record.mtime_ns = now
+        drop_capability(version, number)
         if mode is None and caller.uid:
             drop_privilege(record, caller.gid)
     if uid is not None or gid is not None:
+        drop_capability(version, number)
         if mode is None and type(record) is not Directory:
             drop_privilege(record, caller.gid if caller.uid else None)
         if uid is not None:

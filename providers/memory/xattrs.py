@@ -21,6 +21,9 @@ VALUE_MAX = 64 * 1024
 LIST_MAX = 64 * 1024
 """Bytes of all names of one file, each with a NUL: what listxattr(2) can give."""
 
+CAPABILITY = b"security.capability"
+"""What makes a program privileged; it falls when the file or its owner is changed."""
+
 NAMESPACES = (b"user.", b"trusted.", b"security.")
 
 
@@ -63,6 +66,13 @@ def remove(version: Version, number: int, name: bytes) -> None:
     record.xattrs = {each: kept for each, kept in record.xattrs.items() if each != name} or None
     record.ctime_ns = now_ns()
     version.used_bytes -= len(name) + len(value)
+
+
+def drop_capability(version: Version, number: int) -> None:
+    """Remove the file's capabilities, as the kernel does where it keeps the files itself."""
+    attributes = version.find(number).xattrs
+    if attributes is not None and CAPABILITY in attributes:
+        remove(version, number, CAPABILITY)
 
 
 def _check_name(name: bytes) -> None:

@@ -22,7 +22,10 @@ HANG_S = 60
 class Server:
     """A running loopfs with a control connection."""
 
-    def __init__(self, mountpoint: Path, process: subprocess.Popen, control: socket.socket):
+    def __init__(
+        self, loop: str, mountpoint: Path, process: subprocess.Popen, control: socket.socket
+    ):
+        self.loop = loop
         self.mountpoint = mountpoint
         self.process = process
         self._control = control
@@ -73,7 +76,7 @@ def serving(tmp_path: Path, loop: str, **settings: object) -> Iterator[Server]:
     try:
         while control.connect_ex(str(control_path)) and process.poll() is None:
             pass
-        yield Server(mountpoint, process, control)
+        yield Server(loop, mountpoint, process, control)
     finally:
         control.close()
         process.kill()

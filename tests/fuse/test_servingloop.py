@@ -52,6 +52,10 @@ def pestered(server: Server, clients: int = 2) -> Iterator[None]:
         for process in processes:
             process.kill()
             process.wait()
+        if server.loop == "stock":
+            # A request that vanished with its caller leaves pyfuse3's own loop in a blocking
+            # read until the next request. Ours has to do without such help.
+            os.path.exists(server.mountpoint / "absent")
 
 
 def churned(server: Server, seeds: range, count: int = 40) -> None:
@@ -124,8 +128,6 @@ def test_ninety_nine_suspended_requests_all_end(tmp_path, settings):
 @pytest.mark.parametrize("settings", LOOPS)
 @pytest.mark.parametrize("suspend", [{}, {"suspend": 5}], ids=["quick", "suspending"])
 def test_sockets_timers_and_threads_are_served_under_full_load(tmp_path, settings, suspend):
-    if suspend and settings.get("max_tasks") == 1:
-        suspend = {"suspend": 6}
     with serving(tmp_path, tick=True, **settings, **suspend) as server:
         with pestered(server):
             before = server.ask()
@@ -138,10 +140,9 @@ def test_sockets_timers_and_threads_are_served_under_full_load(tmp_path, setting
         end = server.finish()
         assert end["outcome"] == "returned"
         if settings["loop"] == "ours":
-            budget = settings.get("budget", 64)
-            # A turn at the latest after each `budget` requests. Several workers can each
-            # use a budget that one turn granted.
-            assert end["loop"]["turns"] * budget * 2 >= end["loop"]["waits"]
+            # Trio runs at the latest after each `budget` waits, and one more of each worker.
+            loop, budget = end["loop"], settings.get("budget", 64)
+            assert (loop["turns"] + loop["handovers"]) * (budget + 6) >= loop["waits"] - budget
 
 
 @pytest.mark.parametrize("settings", OURS)

@@ -6,11 +6,15 @@ import os
 import signal
 import stat
 import subprocess
+import threading
 
 import pytest
+import trio
 
 from tests.fuse.loopserver import serving
 from tests.fuse.test_servingloop import LOOPS, churned, pestered
+from vfsd.fuse.servingloop import _Waiting
+from vfsd.fuse.triointernals import bind
 
 pytestmark = pytest.mark.fuse
 
@@ -100,3 +104,23 @@ def test_suspended_requests_are_cancelled_with_the_nursery(tmp_path, settings):
         server.tell("cancel")
         assert server.wait()["outcome"] == "returned"
         assert caller.wait() != 0
+
+
+async def test_a_worker_cancelled_before_it_waits_does_not_sleep():
+    """The daemon's fd is a pipe here, written to at last so that a failure does not hang."""
+    reader, writer = os.pipe()
+    waiting = _Waiting(reader, bind(), spin_ns=0, budget=64)
+    rescue = threading.Timer(5, os.write, (writer, b"x"))
+    rescue.start()
+    try:
+        await trio.lowlevel.checkpoint()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await waiting.wait_readable(reader)
+        assert scope.cancelled_caught
+    finally:
+        rescue.cancel()
+        rescue.join()
+        waiting.close()
+        os.close(reader)
+        os.close(writer)

@@ -6,12 +6,13 @@ import logging
 import os
 import queue
 import select
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import trio
 import trio.testing
 from trio._core import _run
+from trio._core._io_epoll import EpollIOManager
 
 from tests.fuse.loopserver import serving
 from tests.fuse.test_servingloop import churned
@@ -103,51 +104,48 @@ async def test_this_run_fits():
     assert len(run_loop.idle_waiters) == 0
 
 
+class Without:
+    """Another object's double, with one attribute missing (None) or replaced."""
+
+    def __init__(self, real: object, name: str, value: object) -> None:
+        self._real, self._name, self._value = real, name, value
+
+    def __getattr__(self, name: str) -> object:
+        if name != self._name:
+            return getattr(self._real, name)
+        if self._value is None:
+            raise AttributeError(name)
+        return self._value
+
+
+@pytest.mark.parametrize("value", [None, 17], ids=["missing", "strange"])
 @pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        ("", "runq"),
-        ("", "is_guest"),
-        ("", "clock"),
-        ("", "io_manager"),
-        ("", "deadlines"),
-        ("", "waiting_for_idle"),
-        ("io_manager", "_epoll"),
-        ("deadlines", "next_deadline"),
-    ],
+    "name",
+    ["runq", "is_guest", "clock", "io_manager", "deadlines", "waiting_for_idle"],
 )
-def test_each_missing_or_strange_part_of_a_run_is_unfit(monkeypatch, owner, name):
-    """A copy of the loop's object with one part gone, then with one part of another type."""
+async def test_a_run_without_a_part_is_unfit(monkeypatch, name, value):
+    runner = Without(_run.GLOBAL_RUN_CONTEXT.runner, name, value)
+    with monkeypatch.context() as patch:
+        patch.setattr(_run, "GLOBAL_RUN_CONTEXT", SimpleNamespace(runner=runner))
+        with pytest.raises(Unfit, match="trio"):
+            bind()
 
-    class Stand:
-        def __init__(self, real: object, **changes: object) -> None:
-            self.real, self.changes = real, changes
 
-        def __getattr__(self, attribute: str) -> object:
-            if attribute in self.changes:
-                if self.changes[attribute] is None:
-                    raise AttributeError(attribute)
-                return self.changes[attribute]
-            return getattr(self.real, attribute)
-
-    async def check() -> None:
-        runner = _run.GLOBAL_RUN_CONTEXT.runner
-        for strange in (None, 17):
-            if owner:
-                part = getattr(runner, owner)
-                kind = type(part)
-                other = Stand(part, **{name: strange})
-                monkeypatch.setattr(Stand, "__class__", kind, raising=False)
-                stand = Stand(runner, **{owner: other})
-            else:
-                stand = Stand(runner, **{name: strange})
-            context = type("Context", (), {"runner": stand})
-            with monkeypatch.context() as patch:
-                patch.setattr(_run, "GLOBAL_RUN_CONTEXT", context)
-                with pytest.raises(Unfit, match="trio"):
-                    bind()
-
-    trio.run(check)
+@pytest.mark.parametrize("value", [None, 17], ids=["missing", "strange"])
+async def test_a_run_with_other_deadlines_or_epoll_is_unfit(monkeypatch, value):
+    runner = _run.GLOBAL_RUN_CONTEXT.runner
+    io_manager = object.__new__(EpollIOManager)
+    if value is not None:
+        io_manager._epoll = value
+    doubles = [
+        Without(runner, "deadlines", Without(runner.deadlines, "next_deadline", value)),
+        Without(runner, "io_manager", io_manager),
+    ]
+    for double in doubles:
+        with monkeypatch.context() as patch:
+            patch.setattr(_run, "GLOBAL_RUN_CONTEXT", SimpleNamespace(runner=double))
+            with pytest.raises(Unfit, match="trio"):
+                bind()
 
 
 def test_a_clock_that_jumps_is_unfit():

@@ -24,7 +24,7 @@ from typing import cast
 
 import pyfuse3
 
-from vfsd.attributes import NAME_MAX, PATH_MAX
+from vfsd.attributes import NAME_MAX, PATH_MAX, SetAttr
 from vfsd.contract import Change, Entry, Handle, Node
 from vfsd.errors import fail
 from vfsd.fuse.attrs import (
@@ -41,13 +41,13 @@ from vfsd.fuse.shim import shim, weigh
 from vfsd.handles import HandleTable
 from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
 
+NO_CHANGE = SetAttr()
 KINDS = (
     *("lookup", "forget", "getattr", "setattr", "readlink", "mknod", "mkdir", "unlink"),
     *("rmdir", "symlink", "rename", "link", "create", "open", "read", "write", "release"),
     *("fsync", "opendir", "readdir", "releasedir", "fsyncdir", "statfs"),
     *("setxattr", "getxattr", "listxattr", "removexattr"),
 )
-"""The kinds of request that are counted."""
 
 
 class Operations(pyfuse3.Operations):
@@ -150,6 +150,10 @@ class Operations(pyfuse3.Operations):
         inode = self._inode(ino)
         attachment = inode.attachment
         changes = requested_changes(attr, fields)
+        if changes == NO_CHANGE:
+            # chown(-1, -1) changes nothing, but makes privileges fall as any chown does; with
+            # KILLPRIV_V2 the kernel leaves that to us.
+            changes = SetAttr(uid=(await attachment.provider.getattr(inode.node)).uid)
         stat = await attachment.provider.setattr(inode.node, changes, ctx)
         self._tell(attachment, inode.node, data=changes.size is not None)
         return entry_attributes(ino, stat, attachment.cache_s)

@@ -15,8 +15,10 @@ puts a stand-in there whose lock is always open and whose `wait_readable` decide
 The rule that makes it safe: `wait_readable` returns only right after a poll that found the
 request, with no suspension in between, whoever was woken for whatever reason; reading is up to
 the worker that polled last. A request can still vanish between poll and read (its caller was
-killed), and a blocking read would then stop the daemon: so /dev/fuse is non-blocking while we
-serve, and a worker whose read found nothing starts over (`_Workers`).
+killed), and a blocking read would then stop the daemon until the next one (as it stops
+pyfuse3's own loop: 6 of 25 times that two busy callers were killed, here 0 of 25). So
+/dev/fuse is non-blocking while we serve, and a worker whose read found nothing starts over
+(`_Workers`).
 
 What it is *not*: what trio's internals are (triointernals.py), how many workers there are
 (pyfuse3: `main(min_tasks, max_tasks)`), or the handlers.

@@ -135,5 +135,6 @@ class Session:
         return {
             **self.operations.statistics(),
             **self.invalidator.statistics(),
+            "shim": "used" if shim is not None and shim.works else "not used",
             "serving_loop": "stock" if self._loop is None else dict(self._loop.statistics()),
         }

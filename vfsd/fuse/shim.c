@@ -1,16 +1,24 @@
 /* What pyfuse3 cannot say to libfuse, said between the two.
  *
- * Loaded before pyfuse3, with its symbols global, this library's fuse_session_new stands before
- * libfuse's: it puts two small functions before pyfuse3's own handlers and goes on to libfuse.
+ * Loaded before pyfuse3, with its symbols global, this library's fuse_session_new and
+ * fuse_session_mount stand before libfuse's and go on to them.
  *
  *   opendir  lets the kernel keep the listing (FOPEN_CACHE_DIR), where the attachment's changes
  *            are told: a warm listing then costs no readdir.
  *   statfs   notes for which inode room was asked; pyfuse3 drops it. Its handler runs right
  *            after, in the same step of the event loop, and reads the note.
+ *   read     is one plain read for each request; libfuse would splice it into a pipe and read
+ *            it from there, for pyfuse3 to copy it all the same.
+ *   writev   adds what libfuse 3.14 does not offer to the reply to FUSE_INIT, if the kernel does.
+ *            KILLPRIV_V2: providers clear setuid, setgid and security.capability themselves, so
+ *            the kernel asks neither for the mode before each chown nor for the capability
+ *            before each further write. PARALLEL_DIROPS: a slow lookup does not hold up others
+ *            in its directory. CACHE_SYMLINKS: a symlink is read once.
  *
  * It is optional: without it the same handlers serve, with more requests (see shim.py).
  *
- * Source: libfuse 3.14 fuse_lowlevel.h; Linux fs/fuse/readdir.c; ld.so(8) on symbol order.
+ * Source: libfuse 3.14 fuse_lowlevel.h; Linux fs/fuse/{dir,file,readdir}.c and
+ * include/uapi/linux/fuse.h; ld.so(8) on symbol order.
  */
 
 #define _GNU_SOURCE
@@ -18,8 +26,11 @@
 
 #include <dlfcn.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #define ATTACHMENTS 32768 /* vfsd/tree.py: INDEX_LIMIT */
 #define NUMBER_BITS 48    /* vfsd/contract.py: NUMBER_LIMIT */
@@ -51,15 +62,55 @@ static void shim_statfs(fuse_req_t req, fuse_ino_t ino)
 	theirs.statfs(req, ino);
 }
 
-typedef struct fuse_session *new_session(struct fuse_args *, const struct fuse_lowlevel_ops *,
-					 size_t, void *);
+#define ADDED (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS)
+
+/* The FUSE_INIT request that waits for its reply, and what we add to it. */
+static uint64_t init_unique;
+static uint32_t init_flags;
+
+static ssize_t shim_read(int fd, void *buffer, size_t size, void *userdata)
+{
+	ssize_t count = read(fd, buffer, size);
+	const struct fuse_in_header *header = buffer;
+	const struct fuse_init_in *init = (const void *)(header + 1);
+
+	(void)userdata;
+	if (count >= (ssize_t)(sizeof(*header) + sizeof(init->major) * 4) &&
+	    header->opcode == FUSE_INIT) {
+		init_unique = header->unique;
+		init_flags = init->flags & ADDED;
+	}
+	return count;
+}
+
+static ssize_t shim_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	const struct fuse_out_header *header = iov[0].iov_base;
+
+	(void)userdata;
+	if (init_unique && count > 1 && header->unique == init_unique) {
+		struct fuse_init_out *reply = iov[1].iov_base;
+
+		if (!header->error && iov[1].iov_len >= sizeof(reply->major) * 4)
+			reply->flags |= init_flags;
+		init_unique = 0;
+	}
+	return writev(fd, iov, count);
+}
+
+static void *of_libfuse(const char *name)
+{
+	void *libfuse = dlopen("libfuse3.so.3", RTLD_LAZY | RTLD_NOLOAD);
+
+	return libfuse ? dlsym(libfuse, name) : NULL;
+}
 
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
 				      size_t op_size, void *userdata)
 {
+	struct fuse_session *(*next)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+				     void *) = of_libfuse("fuse_session_new");
 	struct fuse_lowlevel_ops ours;
-	void *libfuse = dlopen("libfuse3.so.3", RTLD_LAZY | RTLD_NOLOAD);
-	new_session *next = libfuse ? (new_session *)dlsym(libfuse, "fuse_session_new") : NULL;
 
 	if (!next)
 		return NULL;
@@ -72,4 +123,19 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 	ours.statfs = shim_statfs;
 	vfsd_shim_sessions++;
 	return next(args, &ours, op_size, userdata);
+}
+
+int fuse_session_mount(struct fuse_session *session, const char *mountpoint)
+{
+	static const struct fuse_custom_io io = { .writev = shim_writev, .read = shim_read };
+	int (*next)(struct fuse_session *, const char *) = of_libfuse("fuse_session_mount");
+	int result;
+
+	if (!next)
+		return -1;
+	result = next(session, mountpoint);
+	if (result == 0 && vfsd_shim_sessions)
+		/* If it cannot, libfuse reads and writes as ever. */
+		fuse_session_custom_io(session, &io, fuse_session_fd(session));
+	return result;
 }

@@ -12,10 +12,13 @@ into it as well.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from pathlib import Path
 
 from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
+
+log = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).with_name("_shim.so")
 
@@ -48,9 +51,12 @@ class Shim:
 
 
 def _load() -> Shim | None:
+    if not LIBRARY.exists():
+        return None
     try:
         return Shim(ctypes.CDLL(os.fspath(LIBRARY), mode=ctypes.RTLD_GLOBAL))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        log.warning("serving without %s, with more requests: %s", LIBRARY.name, error)
         return None
 
 

@@ -1,9 +1,12 @@
 """Extended attributes and their limits, as tmpfs and the kernel have them."""
 
+import os
+
 import pytest
 
 from providers.memory import MemoryProvider
 from tests.unit.memory.trees import ADMIN, check_books, mkdir, put, raises
+from vfsd.attributes import Identity, SetAttr
 
 ENODATA, EOPNOTSUPP, ERANGE, E2BIG, ENOSPC, EINVAL = 61, 95, 34, 7, 28, 22
 
@@ -103,3 +106,24 @@ async def test_a_snapshot_keeps_its_own(provider):
     await provider.setxattr(node, b"user.b", b"3")
     assert await snapshot.getxattr(node, b"user.a") == b"1"
     assert await snapshot.listxattr(node) == (b"user.a",)
+
+
+@pytest.mark.parametrize("change", ["write", "truncate", "chown"])
+async def test_capabilities_fall_when_the_file_changes(change):
+    provider = MemoryProvider(uid=0, gid=0)
+    me = Identity(0, 0)
+    entry, handle = await provider.create(provider.root, b"f", 0o755, os.O_RDWR, me)
+    await provider.setxattr(entry.node, b"security.capability", b"some")
+    await provider.setxattr(entry.node, b"user.kept", b"1")
+    if change == "write":
+        await handle.write(0, b"x")
+    elif change == "truncate":
+        await provider.setattr(entry.node, SetAttr(size=0), me)
+    else:
+        await provider.setattr(entry.node, SetAttr(uid=0), me)
+    assert list(await provider.listxattr(entry.node)) == [b"user.kept"]
+    await provider.setattr(entry.node, SetAttr(mode=0o700), me)
+    assert provider.statistics()["used_bytes"] == len(b"user.kept1") + (
+        4096 if change == "write" else 0
+    )
+    await handle.release()
