@@ -13,8 +13,8 @@ import trio
 
 from tests.fuse.loopserver import serving
 from tests.fuse.test_servingloop import LOOPS, churned, pestered
-from vfsd.fuse.servingloop import _Waiting
 from vfsd.fuse.triointernals import bind
+from vfsd.fuse.waiting import Waiting
 
 pytestmark = pytest.mark.fuse
 
@@ -109,7 +109,7 @@ def test_suspended_requests_are_cancelled_with_the_nursery(tmp_path, settings):
 async def test_a_worker_cancelled_before_it_waits_does_not_sleep():
     """The daemon's fd is a pipe here, written to at last so that a failure does not hang."""
     reader, writer = os.pipe()
-    waiting = _Waiting(reader, bind(), spin_ns=0, budget=64)
+    waiting = Waiting(reader, bind(), spin_ns=0, budget=64)
     rescue = threading.Timer(5, os.write, (writer, b"x"))
     rescue.start()
     try:
