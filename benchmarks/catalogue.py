@@ -64,6 +64,17 @@ def _vfsd(name: str, *options: str) -> System:
     )
 
 
+def _vfsd_passthrough() -> System:
+    """Return vfsd's passthrough provider over a directory on tmpfs, as bindfs has it."""
+    command = [sys.executable, "-m", "vfsd", "mount", "--foreground"]
+    return System(
+        "vfsd-passthrough",
+        "vfsd",
+        _never_missing,
+        lambda site: [*command, str(site.mountpoint), f"passthrough:{site.upper}"],
+    )
+
+
 SYSTEMS = (
     System("tmpfs", "kernel", _never_missing),
     System(
@@ -76,6 +87,7 @@ SYSTEMS = (
         ],
     ),
     _vfsd("vfsd"),
+    _vfsd_passthrough(),
     _vfsd("vfsd-stock-loop", "--loop=stock"),
     _vfsd("vfsd-no-poll", "--poll-us=0"),
     _vfsd("vfsd-no-xattrs", "--no-xattrs"),

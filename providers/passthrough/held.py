@@ -17,6 +17,7 @@ import os
 import resource
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 FRESH_S = 1.0
 """How long a directory is used by its fd before it is walked to again."""
@@ -76,19 +77,20 @@ class DirectoryFds:
         if len(self._held) > self.limit:
             self._held.popitem(last=False)
 
-    def drop(self, number: int) -> None:
-        """Let the fd of one directory go."""
-        self._held.pop(number, None)
-
-    def clear(self) -> None:
-        """Let all of them go."""
-        self._held.clear()
+    def drop_if(self, unwanted: Callable[[int], bool]) -> None:
+        """Let the fds of all directories go for whose number `unwanted` says so."""
+        for number in [each for each in self._held if unwanted(each)]:
+            del self._held[number]
 
     def drop_stale(self) -> None:
         """Let go those that were opened too long ago to be used again."""
         oldest = time.monotonic() - FRESH_S
         for number in [each for each, held in self._held.items() if held.opened_s < oldest]:
             del self._held[number]
+
+    def clear(self) -> None:
+        """Let all of them go."""
+        self._held.clear()
 
     def __len__(self) -> int:
         return len(self._held)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vfsd.provider import Caller, Entry, Handle, Node, PathProvider, SetAttr, Stat, Traits
+from vfsd.provider import Caller, Handle, PathProvider, SetAttr, Stat, Traits
 
 EXCHANGE = 2
 SIZE_LIMIT_BYTES = 64 << 20
@@ -62,21 +62,21 @@ class DictHandle(Handle):
     """An open file: it holds the item itself, so it does not care about names."""
 
     def __init__(self, item: Item, flags: int, *, by_root: bool) -> None:
-        self._item = item
+        self.item = item
         self._flags = flags
         self._by_root = by_root
 
     async def read(self, offset: int, size: int) -> bytes:
         if self._flags & os.O_ACCMODE == os.O_WRONLY:
             raise fail(errno.EBADF)
-        return bytes(self._item.data[offset : offset + size])
+        return bytes(self.item.data[offset : offset + size])
 
     async def write(self, offset: int, data: bytes) -> int:
         if self._flags & os.O_ACCMODE == os.O_RDONLY:
             raise fail(errno.EBADF)
         if not data:
             return 0
-        item = self._item
+        item = self.item
         if self._flags & os.O_APPEND:
             offset = len(item.data)
         item.resize(max(len(item.data), offset + len(data)))
@@ -87,7 +87,7 @@ class DictHandle(Handle):
         return len(data)
 
     async def getattr(self) -> Stat:
-        return self._item.stat()
+        return self.item.stat()
 
 
 class DictProvider(PathProvider):
@@ -95,6 +95,7 @@ class DictProvider(PathProvider):
 
     def __init__(self) -> None:
         super().__init__()
+        self.writable = True
         self.items = {b"": Item(stat_module.S_IFDIR | 0o755, os.getuid(), os.getgid())}
 
     @classmethod
@@ -103,7 +104,7 @@ class DictProvider(PathProvider):
 
     @property
     def traits(self) -> Traits:
-        return Traits(writable=True)
+        return Traits(writable=self.writable)
 
     # -- looking --------------------------------------------------------------------------
 
@@ -139,6 +140,9 @@ class DictProvider(PathProvider):
         item = self._item(path)
         if stat_module.S_ISDIR(item.mode):
             raise fail(errno.EISDIR, path)
+        return self._opened(item, flags, caller)
+
+    def _opened(self, item: Item, flags: int, caller: Caller) -> Handle:
         if flags & os.O_TRUNC:
             item.resize(0)
             item.touch(data=True)
@@ -147,7 +151,9 @@ class DictProvider(PathProvider):
     # -- changing -------------------------------------------------------------------------
 
     async def setattr_path(self, path: bytes, changes: SetAttr, caller: Caller) -> Stat:
-        item = self._item(path)
+        return self._change(self._item(path), path, changes, caller)
+
+    def _change(self, item: Item, path: bytes, changes: SetAttr, caller: Caller) -> Stat:
         kind = stat_module.S_IFMT(item.mode)
         if changes.size is not None:
             if kind != stat_module.S_IFREG:
@@ -167,8 +173,6 @@ class DictProvider(PathProvider):
         return item.stat()
 
     def _add(self, path: bytes, mode: int, caller: Caller, data: bytes = b"") -> Item:
-        if path in self.items:
-            raise fail(errno.EEXIST, path)
         parent = self._item(os.path.dirname(path))
         if not stat_module.S_ISDIR(parent.mode):
             raise fail(errno.ENOTDIR, path)
@@ -182,39 +186,15 @@ class DictProvider(PathProvider):
         parent.touch(data=True)
         return item
 
-    async def create(
-        self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller
-    ) -> tuple[Entry, Handle]:
-        # PathProvider asks for new files only; opening one that exists is ours to decide.
-        try:
-            entry = await self.lookup(parent, name)
-        except FileNotFoundError:
-            return await super().create(parent, name, mode, flags, caller)
-        if flags & os.O_EXCL:
-            raise fail(errno.EEXIST, name)
-        handle = await self.open(entry.node, flags, caller)
-        return Entry(entry.node, await handle.getattr()), handle
-
     async def create_path(self, path: bytes, mode: int, flags: int, caller: Caller) -> Handle:
         item = self._add(path, stat_module.S_IFREG | mode, caller)
         return DictHandle(item, flags, by_root=caller.uid == 0)
-
-    async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
-        if not stat_module.S_ISREG(mode):
-            raise fail(errno.EPERM, name)
-        flags = os.O_WRONLY | os.O_EXCL
-        entry, handle = await self.create(parent, name, mode & 0o7777, flags, caller)
-        await handle.release()
-        return entry
 
     async def mkdir_path(self, path: bytes, mode: int, caller: Caller) -> None:
         self._add(path, stat_module.S_IFDIR | mode, caller)
 
     async def symlink_path(self, path: bytes, target: bytes, caller: Caller) -> None:
         self._add(path, stat_module.S_IFLNK | 0o777, caller, target)
-
-    async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
-        raise fail(errno.EPERM, name)
 
     async def unlink_path(self, path: bytes) -> None:
         if stat_module.S_ISDIR(self._item(path).mode):
@@ -279,3 +259,15 @@ class DictProvider(PathProvider):
     def _give(self, path: bytes, items: dict[bytes, Item]) -> None:
         for suffix, item in items.items():
             self.items[path + suffix] = item
+
+
+class ReopeningDictProvider(DictProvider):
+    """With what `PathProvider` leaves to its author for files that are open without a name."""
+
+    async def setattr_unlinked(self, handle: Handle, changes: SetAttr, caller: Caller) -> Stat:
+        assert isinstance(handle, DictHandle)
+        return self._change(handle.item, b"", changes, caller)
+
+    async def open_unlinked(self, handle: Handle, flags: int, caller: Caller) -> Handle:
+        assert isinstance(handle, DictHandle)
+        return self._opened(handle.item, flags, caller)

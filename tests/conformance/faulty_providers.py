@@ -277,6 +277,7 @@ class EmptyWriteExtends(Wrapping):
 
 
 @caught_by(
+    "number_survives_rename_when_nobody_holds_the_node",
     "numbers_are_stable",
     "refused_renames_change_nothing",
     "rename_to_itself_does_nothing",

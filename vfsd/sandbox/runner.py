@@ -4,7 +4,8 @@ bwrap runs in a session of its own, so that a Ctrl-C at our terminal reaches us 
 that arrive here go on to the command's process group, as a terminal would send them. After
 SIGTERM or SIGHUP the command has `GRACE_S` to end, then everything in its pid namespace is
 killed. Nothing outlives the run: bwrap dies with us (`--die-with-parent`), pid 1 of the pid
-namespace with bwrap, and with pid 1 the namespace; `run` returns when that has happened.
+namespace with bwrap, and with pid 1 the namespace; `run` returns when that has happened. Where
+we are killed before these bonds hold, the command does not start (`GATE`).
 
 Standard streams are passed as they are, unless the command gets a terminal of its own
 (terminal.py). No other open file of ours reaches the sandbox. bwrap itself has an empty
@@ -17,11 +18,12 @@ Sources: bwrap(1), --json-status-fd, --args; signal(7); pidfd_open(2); posix_spa
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from vfsd.errors import UserError
@@ -35,6 +37,19 @@ FORWARDED = (
 )
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
+ALIVE_FD, STATUS_FD = 3, 4
+GATE = (
+    *("/bin/sh", "-c"),
+    'while read -r stat </proc/1/stat; do case $stat in *") S "*) break; esac; done\n'
+    f'echo >&{ALIVE_FD} || exit; exec "$@" {ALIVE_FD}>&- {STATUS_FD}<&-',
+    "vfsd-run",
+)
+"""What starts the command. First pid 1 must sleep, which it does once it is bound to die with
+bwrap. Then we must be there to hold the other end of a pipe: if not, SIGPIPE is the end. So that
+bwrap itself comes this far without us, it holds both ends of the pipe for its status."""
+LOW_FDS = 10
+"""A shell names fds of one digit only, so these two have one; all others are kept above."""
+
 LOOK_AGAIN_S = 0.02
 """How soon to look for a command that has not started yet when a signal waits for it."""
 END_S = 10.0
@@ -42,29 +57,42 @@ END_S = 10.0
 
 
 def run(
-    bwrap: str, options: Sequence[Argument], command: Sequence[str], terminal: Terminal | None
+    bwrap: str,
+    options: Sequence[Argument],
+    command: Sequence[str],
+    terminal: Terminal | None,
+    grace_s: float = GRACE_S,
 ) -> int:
     """Run the sandbox to its end and return the command's exit code, or 128 + its signal.
 
-    UserError (125) if bwrap cannot set the sandbox up; it said why on stderr.
+    `grace_s` is how long the command may take to end after SIGTERM or SIGHUP. UserError
+    (125) if bwrap cannot set the sandbox up; it said why on stderr.
     """
     _open_missing_streams()
-    status_read, status_write = os.pipe()
-    # Leftover fds end with this block, and bwrap has its own copies by then.
-    with open(status_read, "rb", buffering=0) as status, _wakeups() as wakeup:
-        try:
-            pid = _spawn(bwrap, options, command, status_write, terminal)
-        finally:
-            os.close(status_write)
-        if terminal is not None:
-            terminal.close_slave()
-        return _Run(pid, status.fileno(), wakeup, terminal).wait()
+    status_read, status_write = _pipe()
+    alive_read, alive_write = _pipe()
+    try:
+        with _wakeups() as wakeup:
+            try:
+                pipes = {ALIVE_FD: alive_write, STATUS_FD: status_read}
+                pid = _spawn(bwrap, options, [*GATE, *command], status_write, pipes, terminal)
+            finally:
+                os.close(status_write)
+                os.close(alive_write)
+            if terminal is not None:
+                terminal.close_slave()
+            return _Run(pid, status_read, wakeup, terminal, grace_s).wait()
+    finally:
+        os.close(status_read)
+        os.close(alive_read)
 
 
 class _Run:
     """A running sandbox."""
 
-    def __init__(self, bwrap: int, status: int, wakeup: int, terminal: Terminal | None) -> None:
+    def __init__(
+        self, bwrap: int, status: int, wakeup: int, terminal: Terminal | None, grace_s: float
+    ) -> None:
         self._bwrap = bwrap
         self._bwrap_fd = os.pidfd_open(bwrap)
         self._init: int | None = None
@@ -72,6 +100,7 @@ class _Run:
         self._status = status
         self._wakeup = wakeup
         self._terminal = terminal
+        self._grace_s = grace_s
         self._said = b""
         self._hears = True
         self._pending: list[int] = []
@@ -166,7 +195,7 @@ class _Run:
                 else:
                     os.killpg(group, number)
             if number in ENDING and self._kill_at_s is None:
-                self._kill_at_s = time.monotonic() + GRACE_S
+                self._kill_at_s = time.monotonic() + self._grace_s
         self._pending = []
 
     def _stop(self, group: int) -> None:
@@ -199,7 +228,9 @@ class _Run:
             # The kernel does this too, but later: what the command left running ends now.
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
-            select.select([self._init_fd], [], [], END_S)
+            gone = select.poll()
+            gone.register(self._init_fd, select.POLLIN)
+            gone.poll(END_S * 1000)
         if self._terminal is not None:
             self._terminal.drain()
         told = self._told(b"exit-code")
@@ -219,47 +250,73 @@ def _spawn(
     options: Sequence[Argument],
     command: Sequence[str],
     status: int,
+    pipes: Mapping[int, int],
     terminal: Terminal | None,
 ) -> int:
-    """Start bwrap with the standard streams, its options and `status`, and no other fd."""
-    kept: list[int] = []
+    """Start bwrap with the standard streams, its options, `status`, and `pipes` as numbered."""
+    with as_fds(options) as (words, fds):
+        told = memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
+        try:
+            argv = ["bwrap", "--json-status-fd", str(status), "--args", str(told), "--", *command]
+            actions: list[tuple[int, int] | tuple[int, int, int]] = [
+                (os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_fds()
+            ]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in pipes.items()]
+            if terminal is not None:
+                actions += [(os.POSIX_SPAWN_DUP2, terminal.slave, fd) for fd in terminal.covers]
+            for fd in (status, told, *fds):
+                os.set_inheritable(fd, True)
+            # Python ignores these two; the command is to have them as they were.
+            restored = [signal.SIGPIPE, signal.SIGXFSZ]
+            return os.posix_spawn(
+                bwrap, argv, {}, file_actions=actions, setsid=True, setsigdef=restored
+            )
+        except OSError as error:
+            raise UserError(
+                f"{bwrap} cannot be started: {error.strerror}", ExitCode.RUN_FAILED
+            ) from error
+        finally:
+            os.close(told)
+
+
+@contextmanager
+def as_fds(options: Sequence[Argument]) -> Iterator[tuple[list[str], list[int]]]:
+    """Put each `Data` into a file in memory; give the words for bwrap, and the open fds."""
+    words: list[str] = []
+    fds: list[int] = []
     try:
-        words = ["--json-status-fd", str(status)]
         for option in options:
             if isinstance(option, Data):
-                kept.append(_memory_file(option.content))
-                words.append(str(kept[-1]))
+                fds.append(memory_file(option.content))
+                words.append(str(fds[-1]))
             else:
                 words.append(option)
-        kept.append(_memory_file(b"".join(os.fsencode(word) + b"\0" for word in words)))
-        argv = ["bwrap", "--args", str(kept[-1]), "--", *command]
-        actions: list[tuple[int, int] | tuple[int, int, int]] = [
-            (os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_fds()
-        ]
-        if terminal is not None:
-            actions += [(os.POSIX_SPAWN_DUP2, terminal.slave, fd) for fd in terminal.covers]
-        for fd in (status, *kept):
-            os.set_inheritable(fd, True)
-        # Python ignores these two; the command is to have them as they were.
-        restored = [signal.SIGPIPE, signal.SIGXFSZ]
-        return os.posix_spawn(
-            bwrap, argv, {}, file_actions=actions, setsid=True, setsigdef=restored
-        )
-    except OSError as error:
-        raise UserError(
-            f"{bwrap} cannot be started: {error.strerror}", ExitCode.RUN_FAILED
-        ) from error
+        yield words, fds
     finally:
-        for fd in kept:
+        for fd in fds:
             os.close(fd)
 
 
-def _memory_file(content: bytes) -> int:
-    fd = os.memfd_create("vfsd-run")
+def memory_file(content: bytes) -> int:
+    """Return an fd, not inheritable, from which `content` can be read."""
+    fd = _high(os.memfd_create("vfsd-run"))
     with open(fd, "wb", closefd=False) as target:
         target.write(content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    return _high(reader), _high(writer)
+
+
+def _high(fd: int) -> int:
+    """Move an fd to a number above those that a shell can name."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW_FDS)
+    finally:
+        os.close(fd)
 
 
 def _inheritable_fds() -> list[int]:

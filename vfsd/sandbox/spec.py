@@ -10,21 +10,28 @@ and no capability is kept, also when started as root.
 
 What it is *not*: looking at the host (host.py), starting anything (runner.py).
 
-Concurrency: pure functions of immutable values.
+Concurrency: pure functions of immutable values. They are named tuples, not dataclasses: to
+import those takes longer than bwrap takes to start.
 
 Sources: bwrap(1) of 0.8; namespaces(7), capabilities(7), user_namespaces(7).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 HOME = "/home/user"
 USER = "user"
 HOSTNAME = "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STARTER = "/usr/bin/setsid"
+
+WORDS_MAX = 8_000
+"""The longest command that bwrap takes as arguments; together with its options it takes 9,000."""
+COMMAND_FILE = "/run/command"
+"""Inside: a shell script that starts a longer command."""
 
 ETC_ALWAYS = (
     *("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"),
@@ -59,9 +66,10 @@ CERTIFICATE_VARIABLES = (
 
 CERTIFICATE_PLACES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/share/ca-certificates")
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+
+class Bind(NamedTuple):
     """A path of the host, shown in the sandbox."""
 
     source: str
@@ -69,22 +77,20 @@ class Bind:
     writable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """What the host's root directory looks like around /usr."""
 
-    links: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = NOTHING
     """Symlinks such as ``/bin``, and their targets, such as ``usr/bin``."""
     directories: tuple[str, ...] = ()
     """Real directories such as ``/lib`` on a machine without merged /usr."""
     etc: tuple[str, ...] = ()
     """Which of `ETC_ALWAYS` and `ETC_NETWORK` exist."""
-    copies: Mapping[str, bytes] = field(default_factory=dict)
+    copies: Mapping[str, bytes] = MappingProxyType({})
     """What those of `ETC_COPIED` that exist hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """A sandbox, before it runs."""
 
     command: tuple[str, ...]
@@ -95,7 +101,7 @@ class Policy:
     binds: tuple[Bind, ...] = ()
     path: tuple[str, ...] = ()
     """Directories, inside, in which programs are looked for first."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = NOTHING
     """Set on top of what passes from the caller."""
     network: bool = False
     terminal: bool = False
@@ -111,8 +117,7 @@ class Policy:
         return "/tmp/home" if hidden else HOME
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """An argument that stands for the number of an fd from which bwrap reads `content`."""
 
     content: bytes
@@ -132,8 +137,10 @@ def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argume
         *_files(policy, root),
         *_private(policy),
         *_binds((policy.base, *policy.binds)),
-        # Last: until then bwrap makes the directories that mounts stand on.
-        *("--remount-ro", "/"),
+        # Last: until then bwrap makes the directories that mounts stand on. /proc likewise: to
+        # the kernel root's own files in it, such as /proc/sys/kernel/core_pattern, belong to
+        # the caller's uid, and to write them root needs no capability.
+        *("--remount-ro", "/", "--remount-ro", "/proc"),
         *("--chdir", policy.directory),
         *_environment(policy, caller),
     ]
@@ -146,8 +153,9 @@ def starting(policy: Policy) -> list[str]:
     that a signal can be sent to all of it and not to bwrap, and gives 127 and 126 for what
     cannot be started, as a shell does, where bwrap itself gives 1 for everything.
     """
-    terminal = ("--ctty",) if policy.terminal else ()
-    return [STARTER, *terminal, "--", *policy.command]
+    if len(policy.command) > WORDS_MAX:
+        return ["/bin/sh", COMMAND_FILE]
+    return _words(policy)
 
 
 def passing_environment(caller: Mapping[str, str], *, network: bool) -> dict[str, str]:
@@ -164,6 +172,16 @@ def passing_environment(caller: Mapping[str, str], *, network: bool) -> dict[str
             if ".." not in value and any(_at_or_below(value, at) for at in CERTIFICATE_PLACES):
                 passing[name] = value
     return passing
+
+
+def _words(policy: Policy) -> list[str]:
+    terminal = ("--ctty",) if policy.terminal else ()
+    return [STARTER, *terminal, "--", *policy.command]
+
+
+def _script(words: Iterable[str]) -> bytes:
+    quoted = ("'" + word.replace("'", "'\\''") + "'" for word in words)
+    return "exec {}\n".format(" ".join(quoted)).encode(errors="surrogateescape")
 
 
 def _namespaces(policy: Policy) -> list[Argument]:
@@ -208,6 +226,8 @@ def _files(policy: Policy, root: Root) -> list[Argument]:
     contents = {path: text.encode() for path, text in files.items()}
     if policy.network:
         contents |= {path: data for path, data in root.copies.items() if path in ETC_COPIED}
+    if len(policy.command) > WORDS_MAX:
+        contents[COMMAND_FILE] = _script(_words(policy))
     arguments: list[Argument] = []
     for path, content in contents.items():
         arguments += ["--perms", "0444", "--file", Data(content), path]

@@ -1,0 +1,146 @@
+"""An open regular file of the host.
+
+Reads of what the page cache holds are made in the event loop (`RWF_NOWAIT`); what is not there
+is fetched in a thread, as are large writes and every fsync. On storage that may block all of
+it is done in threads.
+
+An append is the host's own O_APPEND: it is atomic against all writers, the host's included.
+
+Concurrency: as many calls at a time as callers make; the fd closes with the last of them.
+
+Source: preadv2(2); inode(7) for setuid and setgid bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from providers.passthrough.changing import drop_setid
+from providers.passthrough.held import HeldFd
+from providers.passthrough.look import stat_of
+from providers.passthrough.nodes import HostNode
+from vfsd.errors import fail
+from vfsd.provider import Handle, Stat
+
+if TYPE_CHECKING:
+    from providers.passthrough.provider import PassthroughProvider
+
+INLINE_MAX = 128 << 10
+"""A write of more bytes than this is made in a thread: it may have to wait for the disk."""
+
+READ_MAX = 1 << 20
+"""Size of the buffer that reads in the event loop share."""
+
+_scratch = bytearray(READ_MAX)
+"""Its content is the caller's until it next awaits, as the contract says."""
+
+_view = memoryview(_scratch)
+
+
+class PassthroughHandle(Handle):
+    """See the module; `release` ends it."""
+
+    __slots__ = ("_flags", "_held", "_privileged", "_provider", "node")
+
+    def __init__(
+        self, provider: PassthroughProvider, node: HostNode, held: HeldFd, flags: int, uid: int
+    ) -> None:
+        self._provider = provider
+        self.node = node
+        self._held: HeldFd | None = held
+        self._flags = flags
+        self._privileged = uid == 0
+        node.fds.append(held)
+
+    def _fd(self) -> HeldFd:
+        if self._held is None:
+            raise fail(errno.EBADF)
+        return self._held
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        held = self._fd()
+        if self._flags & os.O_ACCMODE == os.O_WRONLY:
+            raise fail(errno.EBADF)
+        if not self.node.slow and size <= READ_MAX:
+            count = _read_cached(held.fd, offset, size)
+            if count is not None:
+                return _view[:count]
+        return await self._provider.threads.look(lambda: os.pread(held.fd, size, offset))
+
+    async def write(self, offset: int, data: bytes) -> int:
+        held = self._fd()
+        if not held.writable:
+            raise fail(errno.EBADF)
+        node = self.node
+        drop = node.setid and not self._privileged
+
+        def write() -> tuple[int, os.stat_result]:
+            if drop:
+                drop_setid(held.fd)
+            return _write_all(held.fd, offset, data), os.fstat(held.fd)
+
+        if node.slow or len(data) > INLINE_MAX or self._flags & (os.O_SYNC | os.O_DSYNC):
+            written, stat = await self._provider.threads.change(write)
+        else:
+            written, stat = write()
+        if drop:
+            node.setid = False
+        node.own_ctime_ns = stat.st_ctime_ns
+        return written
+
+    async def getattr(self) -> Stat:
+        held = self._fd()
+        if not self.node.slow:
+            return stat_of(os.fstat(held.fd))
+        return stat_of(await self._provider.threads.look(lambda: os.fstat(held.fd)))
+
+    async def fsync(self, *, datasync: bool) -> None:
+        held = self._fd()
+        sync = os.fdatasync if datasync else os.fsync
+        await self._provider.threads.change(lambda: sync(held.fd))
+
+    async def release(self) -> None:
+        held = self._held
+        if held is None:
+            return
+        self._held = None
+        node = self.node
+        node.fds = [each for each in node.fds if each is not held]
+        if held.writable:
+            node.closing += 1
+        self._provider.released(held)
+
+
+def _read_cached(fd: int, offset: int, size: int) -> int | None:
+    """Read into the shared buffer what needs no waiting; None if not all of it is there."""
+    done = 0
+    while done < size:
+        try:
+            count = os.preadv(fd, [_view[done:size]], offset + done, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            # Some file systems have no such call, tmpfs of old among them: all is in memory.
+            count = os.preadv(fd, [_view[done:size]], offset + done)
+        if count == 0:
+            break
+        done += count
+    return done
+
+
+def _write_all(fd: int, offset: int, data: bytes) -> int:
+    """Write; fewer bytes than all only if an error came after some were written."""
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):
+        try:
+            more = os.pwrite(fd, memoryview(data)[written:], offset + written)
+        except OSError:
+            break
+        if not more:
+            break
+        written += more
+    return written

@@ -1,0 +1,174 @@
+"""Looking at files of the host: attributes, listings, opening, by a directory's fd and a name.
+
+Nothing here follows a last symlink, and every name is one component (beneath.py), so what is
+seen lies in the very directory that the fd is. A file that was seen before is compared by
+device and inode number (`key`) before anything is done with it.
+
+Concurrency: blocking calls without shared state, safe in any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_module
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from providers.passthrough.beneath import Key
+from providers.passthrough.held import HeldFd
+from providers.passthrough.syscalls import file_mark
+from vfsd.errors import fail
+from vfsd.provider import Stat, StatFs
+
+OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_DSYNC
+"""What a guest may choose about an open host file; the rest is decided here."""
+
+ALWAYS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""Should a FIFO stand where a file was, opening it must not wait for its other end."""
+
+
+class Found(NamedTuple):
+    """What a name stands for; `target` is a symlink's."""
+
+    stat: os.stat_result
+    mark: bytes
+    target: bytes | None
+
+
+def stat_of(stat: os.stat_result) -> Stat:
+    """Return the host's attributes in the contract's words."""
+    return Stat(
+        *(stat.st_mode, stat.st_nlink, stat.st_uid, stat.st_gid, stat.st_rdev),
+        *(stat.st_size, stat.st_blocks),
+        *(stat.st_atime_ns, stat.st_mtime_ns, stat.st_ctime_ns),
+        stat.st_blksize,
+    )
+
+
+def look(dirfd: int, name: bytes) -> Found:
+    """Return what `name` stands for. ENOENT, ENOTDIR."""
+    stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+    target = None
+    if stat_module.S_ISLNK(stat.st_mode):
+        target = os.readlink(name, dir_fd=dirfd)
+        stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)  # reading moved its atime
+    return Found(stat, file_mark(dirfd, name), target)
+
+
+def look_many(dirfd: int, names: Sequence[bytes]) -> list[Found | None]:
+    """Look at each name; None for what is gone."""
+    found: list[Found | None] = []
+    for name in names:
+        try:
+            found.append(look(dirfd, name))
+        except FileNotFoundError:
+            found.append(None)
+    return found
+
+
+def names_in(dirfd: int) -> list[bytes]:
+    """Return all names in the directory."""
+    fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dirfd)
+    try:
+        return [os.fsencode(name) for name in os.listdir(fd)]
+    finally:
+        os.close(fd)
+
+
+def links_in(dirfd: int) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Return all names in the directory, and the targets of the symlinks among them."""
+    names: list[bytes] = []
+    targets: dict[bytes, bytes] = {}
+    fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dirfd)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                names.append(name)
+                if entry.is_symlink():
+                    try:
+                        targets[name] = os.readlink(name, dir_fd=fd)
+                    except OSError:
+                        continue  # replaced meanwhile: a lookup will tell
+    finally:
+        os.close(fd)
+    return names, targets
+
+
+def same(stat: os.stat_result, key: Key) -> bool:
+    """Say whether that is the file which was meant."""
+    return (stat.st_dev, stat.st_ino) == key
+
+
+def stat_at(dirfd: int, name: bytes, key: Key) -> os.stat_result:
+    """Return the attributes of the file that was last seen there. ESTALE if it left."""
+    try:
+        stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise fail(errno.ESTALE) from error
+    if not same(stat, key):
+        raise fail(errno.ESTALE)
+    return stat
+
+
+def hold_at(dirfd: int, name: bytes, key: Key) -> HeldFd:
+    """Open the file that was last seen there without access to its content. ESTALE."""
+    try:
+        held = HeldFd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise fail(errno.ESTALE) from error
+    if not same(os.fstat(held.fd), key):
+        raise fail(errno.ESTALE)
+    return held
+
+
+def open_at(dirfd: int, name: bytes, key: Key, flags: int) -> tuple[HeldFd, os.stat_result]:
+    """Open the regular file that was last seen there. ESTALE, EISDIR, ENXIO, ELOOP."""
+    try:
+        fd = os.open(name, flags & OPEN_FLAGS | ALWAYS, dir_fd=dirfd)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise fail(errno.ESTALE) from error
+    held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+    stat = os.fstat(fd)
+    if not same(stat, key):
+        raise fail(errno.ESTALE)
+    return opened(held, stat, flags)
+
+
+def open_again(path_fd: int, flags: int) -> tuple[HeldFd, os.stat_result]:
+    """Open the regular file that an fd already leads to. EISDIR, ENXIO."""
+    check_regular(os.fstat(path_fd))
+    # A magic link leads to the open file itself: no name is resolved.
+    fd = os.open(b"/proc/self/fd/%d" % path_fd, flags & OPEN_FLAGS | ALWAYS & ~os.O_NOFOLLOW)
+    held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+    return opened(held, os.fstat(fd), flags)
+
+
+def opened(held: HeldFd, stat: os.stat_result, flags: int) -> tuple[HeldFd, os.stat_result]:
+    """Check what was opened, and only then empty it if that was asked for."""
+    check_regular(stat)
+    if flags & os.O_TRUNC:
+        if held.writable:
+            os.ftruncate(held.fd, 0)
+        else:
+            os.truncate(b"/proc/self/fd/%d" % held.fd, 0)
+        stat = os.fstat(held.fd)
+    return held, stat
+
+
+def check_regular(stat: os.stat_result) -> None:
+    """Raise unless it is a file whose content can be served. EISDIR, ELOOP, ENXIO."""
+    kind = stat_module.S_IFMT(stat.st_mode)
+    if kind != stat_module.S_IFREG:
+        codes = {stat_module.S_IFDIR: errno.EISDIR, stat_module.S_IFLNK: errno.ELOOP}
+        raise fail(codes.get(kind, errno.ENXIO))
+
+
+def statfs_of(fd: int) -> StatFs:
+    """Return the room in the backing file system. `fd` is of O_PATH, which fstatvfs takes."""
+    room = os.fstatvfs(fd)
+    return StatFs(
+        *(room.f_frsize, room.f_blocks, room.f_bfree, room.f_bavail, room.f_files),
+        *(room.f_ffree, room.f_namemax),
+    )

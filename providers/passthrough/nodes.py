@@ -1,0 +1,204 @@
+"""Which host file is which.
+
+A file is known by device and inode number, and told from a later file with the same ones by
+its *mark* (the file system's generation, see syscalls.py). Its node number is the host's inode
+number where it can be: on the root's own device, below 2**47 and not 1. Others get numbers
+above that: files on mounts inside the root by a small index of their device, the rest one
+after the other, remembered.
+
+A node holds no fd by its own. It knows its *places*, (directory, name) pairs where it was last
+seen; whoever goes there compares what is found. While open, or removed but still kept by a
+door, it also has fds (`HostNode.fds`), which lead to it without any name.
+
+What this is *not*: access to the host. All here is memory.
+
+Concurrency: changed from the event loop only, never across an await.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_module
+from weakref import WeakValueDictionary
+
+from providers.passthrough.beneath import Key
+from providers.passthrough.held import HeldFd
+from vfsd.errors import fail
+from vfsd.provider import ROOT_NUMBER, Node
+
+HOST_LIMIT = 1 << 47
+"""Inode numbers of the host below this are node numbers as they are."""
+
+DEVICE_BITS = 40
+"""Files on another device than the root's: its index stands above this many bits of inode."""
+
+DEVICES_MAX = 126
+
+PLACES_MAX = 64
+"""Names remembered of one file with several hard links."""
+
+DEPTH_MAX = 8192
+"""Directories on the way to one file; places that the host moved about could form a ring."""
+
+MINTED_MAX = 1 << 20
+"""Files with a number of their own making that are remembered after they were let go."""
+
+
+class HostNode(Node):
+    """A file of the host; fields are written by `NodeTable` and the provider only."""
+
+    __slots__ = (
+        *("__weakref__", "closing", "dev", "fds", "ino", "kind", "mark", "more", "name"),
+        *("nlink", "own_ctime_ns", "parent", "setid", "slow", "watch"),
+    )
+
+    def __init__(self, number: int, key: Key, mark: bytes, kind: int) -> None:
+        super().__init__(number)
+        self.dev, self.ino = key
+        self.mark = mark
+        self.kind = kind
+        """The file type bits of its mode."""
+        self.parent: HostNode | None = None
+        self.name = b""
+        self.more: dict[tuple[int, bytes], HostNode] | None = None
+        """Further places, by (directory's number, name)."""
+        self.nlink = 1
+        """Its link count when it was last looked at."""
+        self.fds: list[HeldFd] = []
+        """Ways to it that need no name: of open handles, or since its last name went."""
+        self.setid = False
+        """It may have setuid or setgid bits, which writing must clear."""
+        self.slow = False
+        """It lies on storage that may block."""
+        self.own_ctime_ns = 0
+        """Its ctime after the last change that was made through the provider."""
+        self.closing = 0
+        """Writable handles of the provider's own that closed since the host last told."""
+        self.watch: object | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.dev, self.ino
+
+    @property
+    def placed(self) -> bool:
+        """A name of it is known (or it is the root)."""
+        return self.parent is not None or self.number == ROOT_NUMBER
+
+
+class NodeTable:
+    """All nodes that somebody holds."""
+
+    def __init__(self, root: os.stat_result, mark: bytes) -> None:
+        self.root = HostNode(ROOT_NUMBER, (root.st_dev, root.st_ino), mark, stat_module.S_IFDIR)
+        self._by_key: WeakValueDictionary[Key, HostNode] = WeakValueDictionary()
+        self._by_number: WeakValueDictionary[int, HostNode] = WeakValueDictionary()
+        self._by_place: WeakValueDictionary[tuple[int, bytes], HostNode] = WeakValueDictionary()
+        self._devices: dict[int, int] = {}
+        self._minted: dict[Key, tuple[bytes, int]] = {}
+        self._next_minted = HOST_LIMIT + ((DEVICES_MAX + 1) << DEVICE_BITS)
+        self._by_key[self.root.key] = self.root
+        self._by_number[ROOT_NUMBER] = self.root
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def at(self, parent: HostNode, name: bytes) -> HostNode | None:
+        """Return the node that was last seen at that place, if somebody holds it."""
+        return self._by_place.get((parent.number, name))
+
+    def found(self, parent: HostNode, name: bytes, stat: os.stat_result, mark: bytes) -> HostNode:
+        """Return the node of the file that was found at a place, and note that it is there."""
+        key = (stat.st_dev, stat.st_ino)
+        kind = stat_module.S_IFMT(stat.st_mode)
+        node = self._by_key.get(key)
+        if node is None or node.mark != mark or node.kind != kind:
+            node = HostNode(self._number(key, mark), key, mark, kind)
+            self._by_key[key] = node
+            self._by_number[node.number] = node
+        node.nlink = stat.st_nlink
+        node.setid = bool(stat.st_mode & 0o6000)
+        if node is not self.root and (node.parent is not parent or node.name != name):
+            self.place(node, parent, name)
+        return node
+
+    def left(self, parent: HostNode, name: bytes) -> HostNode | None:
+        """Note that the place is empty or another file's; return the node that was there."""
+        node = self._by_place.pop((parent.number, name), None)
+        if node is None:
+            return None
+        if node.more is not None:
+            node.more.pop((parent.number, name), None)
+        if node.parent is parent and node.name == name:
+            node.parent, node.name = None, b""
+            if node.more:
+                (_, node.name), node.parent = node.more.popitem()
+        return node
+
+    def place(self, node: HostNode, parent: HostNode, name: bytes) -> None:
+        """Note that the node is at a place: for a directory or a single link, the only one."""
+        if node.parent is not None:
+            place = (node.parent.number, node.name)
+            if node.nlink > 1 and node.kind != stat_module.S_IFDIR:
+                if node.more is None:
+                    node.more = {}
+                if len(node.more) < PLACES_MAX:
+                    node.more[place] = node.parent
+            elif self._by_place.get(place) is node:
+                del self._by_place[place]
+        if node.more is not None:
+            node.more.pop((parent.number, name), None)
+        node.parent, node.name = parent, name
+        previous = self._by_place.get((parent.number, name))
+        if previous is not None and previous is not node:
+            self.left(parent, name)
+        self._by_place[parent.number, name] = node
+
+    def gone(self, node: HostNode) -> None:
+        """Note that the file has no name left; its inode number may soon be another's."""
+        if self._by_key.get(node.key) is node:
+            del self._by_key[node.key]
+
+    def names_of(self, node: HostNode) -> list[bytes]:
+        """Return the names that lead from the root to a directory. ESTALE if that is unknown."""
+        names: list[bytes] = []
+        while node is not self.root:
+            if node.parent is None or len(names) > DEPTH_MAX:
+                raise fail(errno.ESTALE)
+            names.append(node.name)
+            node = node.parent
+        names.reverse()
+        return names
+
+    def is_below(self, number: int, top: HostNode) -> bool:
+        """Say whether the node of that number is `top` or was last seen below it."""
+        node = self._by_number.get(number)
+        for _ in range(DEPTH_MAX):
+            if node is None or node is top:
+                return node is top
+            node = node.parent
+        return False
+
+    def _number(self, key: Key, mark: bytes) -> int:
+        minted = self._minted.get(key)
+        if minted is not None and minted[0] == mark and minted[1] not in self._by_number:
+            return minted[1]
+        number = self._natural(key)
+        if number is None or number in self._by_number:
+            number = self._next_minted
+            self._next_minted += 1
+            if len(self._minted) >= MINTED_MAX:
+                del self._minted[next(iter(self._minted))]
+            self._minted[key] = (mark, number)
+        return number
+
+    def _natural(self, key: Key) -> int | None:
+        """Return the number that follows from the inode number alone, if there is one."""
+        dev, ino = key
+        if dev == self.root.dev:
+            return ino if ROOT_NUMBER < ino < HOST_LIMIT else None
+        index = self._devices.setdefault(dev, len(self._devices))
+        if index >= DEVICES_MAX or ino >= 1 << DEVICE_BITS:
+            return None
+        return HOST_LIMIT + (index << DEVICE_BITS) + ino

@@ -1,0 +1,86 @@
+"""The options of `-o key=value`: links=, threads=, guard=.
+
+Concurrency: pure functions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from providers.passthrough.beneath import GUARDS, has_openat2
+from providers.passthrough.links import LinkRules, Map
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
+THREADS = ("auto", "always", "never")
+KNOWN = ("links", "threads", "guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the options said."""
+
+    links: LinkRules = field(default_factory=LinkRules)
+    threads: str = "auto"
+    guard: str = "auto"
+
+    def chosen_guard(self) -> str:
+        """Return the guard to use on this kernel."""
+        if self.guard == "auto":
+            return "openat2" if has_openat2() else "walk"
+        return self.guard
+
+
+def parse_options(options: Mapping[str, str]) -> Options:
+    """Read the options; `UserError` names the one that is wrong, and what is known."""
+    for key in options:
+        if key not in KNOWN:
+            raise _refusal(
+                f"the passthrough provider has no option {key!r}; it knows {', '.join(KNOWN)}"
+            )
+    guard = _one_of("guard", options.get("guard", "auto"), ("auto", *GUARDS))
+    if guard == "openat2" and not has_openat2():
+        raise UserError(
+            "guard=openat2 needs Linux 5.6 or later (and a seccomp filter that lets it through); "
+            "use guard=walk",
+            ExitCode.UNAVAILABLE,
+        )
+    threads = _one_of("threads", options.get("threads", "auto"), THREADS)
+    return Options(_links(options.get("links", "deny")), threads, guard)
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise _refusal(f"{key}={value} is not understood; write {key}={' or '.join(choices)}")
+    return value
+
+
+def _links(value: str) -> LinkRules:
+    if value == "deny":
+        return LinkRules()
+    if value == "hide":
+        return LinkRules(hide=True)
+    name, separator, maps = value.partition("=")
+    if name != "map" or not separator:
+        raise _refusal(
+            f"links={value} is not understood; write links=deny, links=hide or links=map=PREFIX"
+        )
+    return LinkRules(maps=tuple(_map(each) for each in maps.split(",")))
+
+
+def _map(text: str) -> Map:
+    source, separator, prefix = text.rpartition(":")
+    for path in (prefix, source) if separator else (prefix,):
+        if not path.startswith("/") or "\0" in path:
+            raise _refusal(
+                f"links=map={text} is not understood; write an absolute PREFIX below the mount, "
+                "or DIRECTORY:PREFIX with an absolute host directory, several with commas"
+            )
+    normal = os.fsencode(os.path.normpath("/" + prefix.lstrip("/")))
+    return Map(os.fsencode(os.path.realpath(source)) if separator else None, normal)
+
+
+def _refusal(message: str) -> UserError:
+    return UserError(message, ExitCode.USAGE)
