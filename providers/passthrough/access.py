@@ -177,7 +177,7 @@ class Access:
             return await self.run(node.slow, lambda: call(held), change=change)
         return await self.at_place(
             node,
-            lambda dirfd, name: call(hold_at(dirfd, name, node.key)),
+            lambda dirfd, name: call(hold_at(dirfd, name, node.identity)),
             change=change,
         )
 

@@ -75,7 +75,7 @@ class Live:
         """Watch a file that has names elsewhere, too."""
         if self._inotify is not None and node.watch is None and not route.slow:
             with suppress(OSError):
-                held = hold_at(route.fd(), name, node.key)
+                held = hold_at(route.fd(), name, node.identity)
                 self._add(node, held.fd)
 
     def _add(self, node: HostNode, fd: int) -> None:

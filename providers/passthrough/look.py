@@ -15,8 +15,8 @@ import stat as stat_module
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from providers.passthrough.beneath import Key
 from providers.passthrough.held import HeldFd
+from providers.passthrough.nodes import Identity
 from providers.passthrough.syscalls import file_mark
 from vfsd.errors import fail
 from vfsd.provider import Stat, StatFs
@@ -26,6 +26,10 @@ OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_DSYNC
 
 ALWAYS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Should a FIFO stand where a file was, opening it must not wait for its other end."""
+
+
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
+"""What a name gives where the file it stood for was, by now, removed or replaced."""
 
 
 class Found(NamedTuple):
@@ -96,44 +100,51 @@ def links_in(dirfd: int) -> tuple[list[bytes], dict[bytes, bytes]]:
     return names, targets
 
 
-def same(stat: os.stat_result, key: Key) -> bool:
-    """Say whether that is the file which was meant."""
-    return (stat.st_dev, stat.st_ino) == key
-
-
-def stat_at(dirfd: int, name: bytes, key: Key) -> os.stat_result:
-    """Return the attributes of the file that was last seen there. ESTALE if it left."""
-    try:
-        stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise fail(errno.ESTALE) from error
-    if not same(stat, key):
+def check_same(stat: os.stat_result, identity: Identity, dirfd: int, name: bytes = b"") -> None:
+    """Raise ESTALE unless that is the file which was meant, and not a later one in its stead."""
+    dev, ino, kind, mark = identity
+    if (stat.st_dev, stat.st_ino, stat_module.S_IFMT(stat.st_mode)) != (dev, ino, kind):
         raise fail(errno.ESTALE)
+    if mark and file_mark(dirfd, name) != mark:
+        raise fail(errno.ESTALE)
+
+
+def stat_at(dirfd: int, name: bytes, identity: Identity) -> os.stat_result:
+    """Return the attributes of the file that was last seen there. ESTALE if it left."""
+    with gone_is_stale():
+        stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+        check_same(stat, identity, dirfd, name)
     return stat
 
 
-def hold_at(dirfd: int, name: bytes, key: Key) -> HeldFd:
+def hold_at(dirfd: int, name: bytes, identity: Identity) -> HeldFd:
     """Open the file that was last seen there without access to its content. ESTALE."""
-    try:
+    with gone_is_stale():
         held = HeldFd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise fail(errno.ESTALE) from error
-    if not same(os.fstat(held.fd), key):
-        raise fail(errno.ESTALE)
+    check_same(os.fstat(held.fd), identity, held.fd)
     return held
 
 
-def open_at(dirfd: int, name: bytes, key: Key, flags: int) -> tuple[HeldFd, os.stat_result]:
+def open_at(
+    dirfd: int, name: bytes, identity: Identity, flags: int
+) -> tuple[HeldFd, os.stat_result]:
     """Open the regular file that was last seen there. ESTALE, EISDIR, ENXIO, ELOOP."""
-    try:
+    with gone_is_stale():
         fd = os.open(name, flags & OPEN_FLAGS | ALWAYS, dir_fd=dirfd)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise fail(errno.ESTALE) from error
     held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
     stat = os.fstat(fd)
-    if not same(stat, key):
-        raise fail(errno.ESTALE)
+    check_same(stat, identity, fd)
     return opened(held, stat, flags)
+
+
+class gone_is_stale:
+    """What is not found under its name any more is ESTALE, since the node is still known."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno in GONE:
+            raise fail(errno.ESTALE) from error
 
 
 def open_again(path_fd: int, flags: int) -> tuple[HeldFd, os.stat_result]:

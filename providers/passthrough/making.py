@@ -146,7 +146,7 @@ def _give(
         if wanted != stat_module.S_IMODE(stat.st_mode):
             _chmod(dirfd, name, wanted, held, stat)
             stat = _stat(dirfd, name, held)
-    except OSError:
+    except BaseException:
         _unmake(dirfd, name, stat)
         raise
     return stat

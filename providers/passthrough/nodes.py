@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from providers.passthrough.beneath import Key
@@ -43,6 +44,15 @@ DEPTH_MAX = 8192
 
 MINTED_MAX = 1 << 20
 """Files with a number of their own making that are remembered after they were let go."""
+
+
+class Identity(NamedTuple):
+    """All that makes a file the one that was seen before."""
+
+    dev: int
+    ino: int
+    kind: int
+    mark: bytes
 
 
 class HostNode(Node):
@@ -80,6 +90,10 @@ class HostNode(Node):
     @property
     def key(self) -> Key:
         return self.dev, self.ino
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.dev, self.ino, self.kind, self.mark)
 
     @property
     def placed(self) -> bool:

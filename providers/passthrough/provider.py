@@ -99,7 +99,7 @@ class PassthroughProvider(Provider):
             watch=self._live.watching,
             hard_links=True,
             xattrs=self._xattrs,
-            may_block=self._access.slow,
+            may_block=True,
             fsync=True,
         )
 
@@ -208,7 +208,7 @@ class PassthroughProvider(Provider):
             return await self._getattr_link(node)
         else:
             found = await self._access.at_place(
-                node, lambda dirfd, name: look.stat_at(dirfd, name, node.key)
+                node, lambda dirfd, name: look.stat_at(dirfd, name, node.identity)
             )
         node.nlink = found.st_nlink
         node.setid = bool(found.st_mode & 0o6000)
@@ -304,7 +304,7 @@ class PassthroughProvider(Provider):
         else:
             held, stat = await self._access.at_place(
                 node,
-                lambda dirfd, name: look.open_at(dirfd, name, node.key, flags),
+                lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags),
                 change=change,
             )
         if change:

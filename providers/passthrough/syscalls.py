@@ -16,6 +16,7 @@ import ctypes
 import errno
 import os
 import struct
+import threading
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,7 +37,6 @@ _HOW = struct.Struct("=QQQ")
 _HANDLE_BYTES_MAX = 128
 _HANDLE_HEAD = struct.Struct("=Ii")
 """offset size field: 0 4 handle_bytes, 4 4 handle_type (struct file_handle); the bytes follow."""
-_HANDLE_ASK = _HANDLE_HEAD.pack(_HANDLE_BYTES_MAX, 0) + bytes(_HANDLE_BYTES_MAX)
 
 _libc.syscall.restype = ctypes.c_long
 _libc.syscall.argtypes = [
@@ -86,20 +86,34 @@ def linkat_fd(fd: int, dirfd: int, name: bytes) -> None:
         raise _error(name)
 
 
-def file_mark(dirfd: int, name: bytes) -> bytes:
+class _MarkBuffer(threading.local):
+    """Where the kernel writes a handle: one per thread, since calls run at the same time."""
+
+    def __init__(self) -> None:
+        self.handle = ctypes.create_string_buffer(_HANDLE_HEAD.size + _HANDLE_BYTES_MAX)
+        self.mount_id = ctypes.c_int()
+        self.addresses = ctypes.addressof(self.handle), ctypes.addressof(self.mount_id)
+
+
+_mark_buffer = _MarkBuffer()
+
+
+def file_mark(dirfd: int, name: bytes = b"") -> bytes:
     """Return what tells a file from a later one with the same inode number, without opening it.
 
     That is the file system's own handle (inode and generation); empty where it has none.
+    Without a name it is of the file open as `dirfd`.
     """
-    # A buffer per call: calls in threads must not share one.
-    buffer = ctypes.create_string_buffer(_HANDLE_ASK, len(_HANDLE_ASK))
-    mount_id = ctypes.c_int()
-    if _libc.name_to_handle_at(dirfd, name, buffer, ctypes.byref(mount_id), 0):
+    buffer = _mark_buffer
+    handle = buffer.handle
+    _HANDLE_HEAD.pack_into(handle, 0, _HANDLE_BYTES_MAX, 0)
+    flags = 0 if name else AT_EMPTY_PATH
+    if _libc.name_to_handle_at(dirfd, name, *buffer.addresses, flags):
         if ctypes.get_errno() in _INEXPRESSIBLE:
             return b""
         raise _error(name)
-    raw = buffer.raw
-    return raw[4 : _HANDLE_HEAD.size + _HANDLE_HEAD.unpack_from(raw)[0]]
+    length, _ = _HANDLE_HEAD.unpack_from(handle)
+    return ctypes.string_at(buffer.addresses[0] + 4, 4 + length)
 
 
 def inotify_init() -> int:
