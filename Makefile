@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 BIN := .venv/bin
 
-.PHONY: help setup demo test check fmt bench fuzz install uninstall clean-mounts
+.PHONY: help setup demo test check fmt bench bench-full fuzz install uninstall clean-mounts
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ fmt: setup ## format the code and mend what the linter can
 
 bench: setup ## measure against tmpfs and the other file systems that are installed
 	@$(BIN)/python benchmarks/run.py
+
+bench-full: setup ## the same with 20,000 files and more rounds (about half an hour)
+	@$(BIN)/python benchmarks/run.py --full
 
 fuzz: setup ## throw random input at the decoders and the providers, with new seeds
 	@$(BIN)/python scripts/fuzz.py

@@ -261,9 +261,10 @@ def _spawn(
             actions: list[tuple[int, int] | tuple[int, int, int]] = [
                 (os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_fds()
             ]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in pipes.items()]
+            # The terminal first: its fd may have the number that a pipe is about to get.
             if terminal is not None:
                 actions += [(os.POSIX_SPAWN_DUP2, terminal.slave, fd) for fd in terminal.covers]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in pipes.items()]
             for fd in (status, told, *fds):
                 os.set_inheritable(fd, True)
             # Python ignores these two; the command is to have them as they were.

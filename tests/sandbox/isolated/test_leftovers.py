@@ -47,15 +47,13 @@ def test_kill_9_before_bwrap_has_started_anything(box, marker, tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     held = tmp_path / "bwrap"
-    held.write_text(f'#!/bin/sh\n: <{gate}\nread x <{gate}\nexec {shutil.which("bwrap")} "$@"\n')
+    held.write_text(f'#!/bin/sh\nread x <{gate}\nexec {shutil.which("bwrap")} "$@"\n')
     held.chmod(0o755)
     environment = {**box.environment, "PATH": str(tmp_path)}
-    script = f": {marker}; echo >started"
-    running = box.start("--", "sh", "-c", script, env=environment)
-    with open(gate, "w"):
+    running = box.start("--", "sh", "-c", f": {marker}; echo >started", env=environment)
+    with open(gate, "w") as go_on:  # returns when the held one reads
         running.kill()
         running.wait(SECONDS)
-    with open(gate, "w") as go_on:
         go_on.write("go on\n")
     eventually(lambda: not processes_with(marker), "every process is gone")
     assert not (box.directory / "started").exists()
