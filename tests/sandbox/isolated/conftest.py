@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,6 +109,16 @@ def processes_with(marker: str) -> list[int]:
             continue
         if marker.encode() in words:
             found.append(int(name))
+    return found
+
+
+def running_with(marker: str) -> list[int]:
+    """Return those of them that are `vfsd run` itself."""
+    found = []
+    for pid in processes_with(marker):
+        with suppress(OSError):  # it has ended meanwhile
+            if "python" in os.readlink(f"/proc/{pid}/exe"):
+                found.append(pid)
     return found
 
 

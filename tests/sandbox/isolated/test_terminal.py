@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .conftest import eventually, processes_with
+from .conftest import eventually, processes_with, running_with
 from .typist import Typist
 
 pytestmark = [pytest.mark.fuse, pytest.mark.bwrap]
@@ -106,7 +106,7 @@ def test_our_modes_come_back_also_after_a_signal(at_terminal, marker, name):
     typist = at_terminal("--", "sh", "-c", f": {marker}; ulimit -c 0; echo up; exec sleep 1000")
     typist.wait_for("up\r\n")
     raw = typist.modes()
-    (ours,) = [pid for pid in processes_with(marker) if "python" in os.readlink(f"/proc/{pid}/exe")]
+    (ours,) = running_with(marker)
     os.kill(ours, getattr(signal, f"SIG{name}"))
     assert typist.end() == 128 + getattr(signal, f"SIG{name}")
     fresh = Typist(["true"])
@@ -187,9 +187,8 @@ def test_more_is_typed_than_the_command_reads(at_terminal):
 def test_kill_9_leaves_no_process(at_terminal, marker):
     typist = at_terminal("--", "sh", "-c", f": {marker}; echo up; exec sleep 1000")
     typist.wait_for("up\r\n")
-    for pid in processes_with(marker):
-        if "python" in os.readlink(f"/proc/{pid}/exe"):
-            os.kill(pid, signal.SIGKILL)
+    (ours,) = running_with(marker)
+    os.kill(ours, signal.SIGKILL)
     eventually(lambda: not processes_with(marker), "every process is gone")
 
 
