@@ -43,8 +43,8 @@ class Attachment:
     """True: the attach point's own directory has content, which this hides."""
     open_count: int = 0
     attached: bool = True
-    drained: trio.Event | None = None
-    """Once detached: set when the last open file in it is closed."""
+    drained: trio.Event = field(default_factory=trio.Event)
+    """Set when it is detached and the last open file in it is closed."""
     nested: dict[tuple[int, bytes], Attachment] = field(default_factory=dict)
     """Attach points in this attachment, by (directory's node number, name)."""
     pins: Counter[tuple[int, bytes]] = field(default_factory=Counter)

@@ -20,7 +20,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import trio
 
@@ -38,6 +38,9 @@ from vfsd.version import __version__
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+CEASE_TIMEOUT_S = 2.0
+"""Longest wait at the end for the kernel to take what it is being told of changes."""
 
 CLOSE_TIMEOUT_S = 5.0
 """Longest wait for providers to close at the end; what hangs then is left to the kernel."""
@@ -61,6 +64,8 @@ class Daemon:
         )
         self.nursery: trio.Nursery | None = None
         self._watchers: dict[Provider, trio.CancelScope] = {}
+        self._attended: set[Attachment] = set()
+        """Attachments in use: attached, or detached and with files still open."""
         self._started_s = time.time()
         self._stop = trio.Event()
 
@@ -80,7 +85,7 @@ class Daemon:
         Errors as `assembly.open_provider` and `Tree.attach`; nothing is left attached then.
         """
         if "/" in source:
-            self._refuse_loop(source)
+            await self._refuse_loop(source)
         provider = await assembly.open_provider(source, options)
         return await self.attach_provider(prefix, provider, caller, read_only=read_only)
 
@@ -91,11 +96,14 @@ class Daemon:
         try:
             attachment = await self.tree.attach(prefix, provider, caller, read_only=read_only)
         except BaseException:
+            # Who is cancelled while the kernel is told has attached it all the same.
+            for each in self.tree.attachments.values():
+                if each.base is provider:
+                    self._attend(each)
             if provider not in self._watchers:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
-                    await provider.aclose()
+                await self._close(provider)
             raise
-        self._watch(provider)
+        self._attend(attachment)
         log.info("attached %s at %s", provider.describe(), os.fsdecode(attachment.prefix))
         if attachment.hides:
             log.info("existing files at %s are hidden by it", os.fsdecode(attachment.prefix))
@@ -105,11 +113,9 @@ class Daemon:
         """Detach what is at `prefix`; its provider is closed once nothing uses it."""
         before = list(self.tree.attachments.values())
         await self.tree.detach(prefix, lazy=lazy)
-        gone = [each for each in before if not each.attached]
-        for attachment in gone:
-            log.info("detached %s", os.fsdecode(attachment.prefix))
-            assert self.nursery is not None
-            self.nursery.start_soon(self._retire, attachment)
+        for attachment in before:
+            if not attachment.attached:
+                log.info("detached %s", os.fsdecode(attachment.prefix))
 
     def request_stop(self) -> None:
         """Unmount and end, soon."""
@@ -135,8 +141,10 @@ class Daemon:
             **self.session.statistics(),
         }
 
-    def _refuse_loop(self, source: str) -> None:
-        path = os.path.realpath(source.partition(":")[2] or source)
+    async def _refuse_loop(self, source: str) -> None:
+        named = source.partition(":")[2] or source
+        # In a thread: the path may lead into the mount, where only this loop answers.
+        path = await trio.to_thread.run_sync(os.path.realpath, named, abandon_on_cancel=True)
         mountpoint = self.config.mountpoint
         if path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/"):
             raise UserError(
@@ -147,8 +155,15 @@ class Daemon:
 
     # -- life -----------------------------------------------------------------------------
 
-    def _watch(self, provider: Provider) -> None:
-        if provider not in self._watchers and self.nursery is not None:
+    def _attend(self, attachment: Attachment) -> None:
+        """Watch the attachment's provider, and close it after its last use. Idempotent."""
+        if attachment in self._attended:
+            return
+        self._attended.add(attachment)
+        assert self.nursery is not None
+        self.nursery.start_soon(self._retire, attachment)
+        provider = attachment.base
+        if provider not in self._watchers:
             scope = self._watchers[provider] = trio.CancelScope()
             self.nursery.start_soon(self._watching, provider, scope)
 
@@ -162,40 +177,54 @@ class Daemon:
     async def _retire(self, attachment: Attachment) -> None:
         """Close a detached provider after its last open file and its last attachment."""
         provider = attachment.base
-        if attachment.drained is not None:
-            await attachment.drained.wait()
+        await attachment.drained.wait()
+        self._attended.remove(attachment)
         if attachment.keeper is not None:
             provider.remove_keeper(attachment.keeper)
-        if any(each.base is provider for each in self.tree.attachments.values()):
-            return
-        scope = self._watchers.pop(provider, None)
-        if scope is not None:
-            scope.cancel()
-            await provider.aclose()
+            attachment.keeper = None
+        if not any(each.base is provider for each in self._attended):
+            self._watchers.pop(provider).cancel()
+            await self._close(provider)
+
+    async def _close(self, provider: Provider) -> None:
+        """Close a provider, also in a cancelled task; what it raises ends nothing else."""
+        with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            try:
+                await provider.aclose()
+            except Exception:
+                log.exception("closing %s failed", provider.describe())
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Mount, call `ready` once the mount answers, serve until told to stop."""
-        config = self.config
-        endpoint = runtime.bind(self.mountpoint)
-        try:
-            endpoint.listener.setblocking(False)
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(endpoint.listener))
-            self.session.mount(poll_us=config.poll_us, hot=config.hot_loop)
-            async with trio.open_nursery() as nursery:
-                self.nursery = nursery
-                nursery.start_soon(self._obey_signals)
-                nursery.start_soon(self._serve_fuse)
-                nursery.start_soon(self._end)
-                await nursery.start(serve_control, self, listener)
-                for attachment in list(self.tree.attachments.values()):
-                    self._watch(attachment.base)
-                await self.session.answers()
-                _settle_memory()
-                await ready()
-        finally:
-            endpoint.close()
-            self.session.close()
-            await self._close_providers()
+        # Signals first: one that comes while the kernel mounts must not leave a dead mount.
+        with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+            endpoint = runtime.bind(self.mountpoint)
+            try:
+                endpoint.listener.setblocking(False)
+                listener = trio.SocketListener(trio.socket.from_stdlib_socket(endpoint.listener))
+                self.session.mount(poll_us=self.config.poll_us, hot=self.config.hot_loop)
+                async with trio.open_nursery() as nursery:
+                    self.nursery = nursery
+                    nursery.start_soon(self._obey, signals)
+                    await self._serve(nursery, listener, ready)
+            finally:
+                endpoint.close()
+                self.session.close()
+                await self._close_all()
+
+    async def _serve(
+        self,
+        nursery: trio.Nursery,
+        listener: trio.SocketListener,
+        ready: Callable[[], Awaitable[None]],
+    ) -> None:
+        nursery.start_soon(self._serve_fuse)
+        nursery.start_soon(self._end)
+        await nursery.start(serve_control, self, listener)
+        self._attend(self.tree.root)
+        await self.session.answers()
+        _settle_memory()
+        await ready()
 
     async def _serve_fuse(self) -> None:
         await self.session.serve()
@@ -203,23 +232,34 @@ class Daemon:
 
     async def _end(self) -> None:
         await self._stop.wait()
+        with trio.move_on_after(CEASE_TIMEOUT_S):
+            await self.session.invalidator.cease()
         assert self.nursery is not None
         self.nursery.cancel_scope.cancel()
 
-    async def _obey_signals(self) -> None:
-        with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-            async for number in signals:
-                log.info("stopping on %s", signal.Signals(number).name)
-                self._stop.set()
+    async def _obey(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            log.info("stopping on %s", signal.Signals(number).name)
+            self._stop.set()
 
-    async def _close_providers(self) -> None:
-        for provider in {each.base for each in self.tree.attachments.values()}:
-            with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
-                scope.shield = True
-                try:
-                    await provider.aclose()
-                except Exception:
-                    log.exception("closing %s failed", provider.describe())
+    async def _close_all(self) -> None:
+        """Close what is still open, then all providers, each within its own time."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for fh in tuple(self.handles.open_files):
+                    nursery.start_soon(self._release, fh)
+            async with trio.open_nursery() as nursery:
+                for provider in {self.tree.root.base, *self._watchers}:
+                    nursery.start_soon(self._close, provider)
+
+    async def _release(self, fh: int) -> None:
+        handle = self.handles.remove(fh).handle
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            try:
+                if handle is not None:
+                    await handle.release()
+            except Exception:
+                log.exception("closing a file at the end failed")
 
 
 def _settle_memory() -> None:

@@ -78,7 +78,7 @@ class HandleTable:
             raise fail(errno.EBADF) from None
         attachment = open_file.attachment
         attachment.open_count -= 1
-        if attachment.drained is not None and not attachment.open_count:
+        if not attachment.open_count and not attachment.attached:
             attachment.drained.set()
         return open_file
 

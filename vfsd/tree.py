@@ -54,6 +54,9 @@ __all__ = [
 INDEX_LIMIT = 1 << 15
 """Attachments over a daemon's life; the number is part of each inode number."""
 
+UNMAKE_TIMEOUT_S = 5.0
+"""Longest wait for a provider to take back what a failed attach made in it."""
+
 SYMLINKS_MAX = 40
 """Symlinks followed in one resolution before ELOOP. Source: path_resolution(7)."""
 
@@ -142,7 +145,7 @@ class Tree:
     ) -> Attachment:
         """Attach `provider` at `prefix`; missing directories on the way are made.
 
-        EBUSY if something is attached there, ENOTDIR if a file stands in the way, EROFS or
+        EBUSY if something is attached there or below, ENOTDIR if a file stands in the way, EROFS or
         ENOENT if a directory is missing and cannot be made, EINVAL for the root or an odd
         prefix. `Attachment.hides` tells whether it covers existing files.
         """
@@ -158,30 +161,34 @@ class Tree:
             made: list[tuple[Node, bytes]] = []
             try:
                 for position, name in enumerate(names):
+                    is_last = position == len(names) - 1
                     inner = host.nested.get((node.number, name))
+                    # One that stands below would be in the table, but out of anyone's reach.
+                    if is_last and (inner is not None or (node.number, name) in host.pins):
+                        raise fail(errno.EBUSY, prefix)
                     if inner is not None:
                         host, node, pins = inner, inner.provider.root, []
                         continue
                     entry = await self._directory(host, node, name, caller, made)
                     pins.append((node.number, name))
-                    if position < len(names) - 1:
+                    if not is_last:
                         node = entry.node
-            except OSError:
+                hides = bool(await host.provider.readdir(entry.node))
+                view = ReadOnlyView(provider) if read_only else provider
+                attachment = Attachment(
+                    b"/".join(names),
+                    view,
+                    provider,
+                    self._take_index(),
+                    read_only,
+                    host=host,
+                    host_node=node,
+                    name=names[-1],
+                    hides=hides,
+                )
+            except BaseException:
                 await self._unmake(host, made)
                 raise
-            hides = bool(await host.provider.readdir(entry.node))
-            view = ReadOnlyView(provider) if read_only else provider
-            attachment = Attachment(
-                b"/".join(names),
-                view,
-                provider,
-                self._take_index(),
-                read_only,
-                host=host,
-                host_node=node,
-                name=names[-1],
-                hides=hides,
-            )
             self._pin(attachment, pins)
             self._relate(provider)
             self._listen(attachment)
@@ -230,11 +237,12 @@ class Tree:
         return entry
 
     async def _unmake(self, host: Attachment, made: list[tuple[Node, bytes]]) -> None:
-        """Take back the directories of an attach that failed half-way."""
-        for node, name in reversed(made):
-            with suppress(OSError):  # someone uses it already; it may stay
-                await host.provider.rmdir(node, name)
-                self.changed(host, Change(node, name))
+        """Take back the directories of an attach that failed, or was cancelled, half-way."""
+        with trio.move_on_after(UNMAKE_TIMEOUT_S, shield=True):
+            for node, name in reversed(made):
+                with suppress(OSError):  # someone uses it already; it may stay
+                    await host.provider.rmdir(node, name)
+                    self.changed(host, Change(node, name))
 
     def _take_index(self) -> int:
         if self._next_index >= INDEX_LIMIT:
@@ -260,8 +268,8 @@ class Tree:
         host.pins -= Counter(attachment.pins_on_host)
         if attachment.relay is not None:
             attachment.base.unsubscribe(attachment.relay)
+            attachment.relay = None  # it holds the attachment; collections are rare
         attachment.attached = False
-        attachment.drained = trio.Event()
         if not attachment.open_count:
             attachment.drained.set()
         attachment.siblings = ()

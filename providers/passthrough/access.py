@@ -61,7 +61,7 @@ class Access:
     """The root's fd, the directories open below it, and the way to all others."""
 
     def __init__(self, root: HeldFd, guard: str, threads: str) -> None:
-        self.root = root
+        self._root: HeldFd | None = root
         self.descend = GUARDS[guard]
         self.table = NodeTable(os.fstat(root.fd), file_mark(root.fd, b"."))
         self.fds = DirectoryFds(fd_limit())
@@ -73,6 +73,13 @@ class Access:
             self.submounts = Submounts(self.root_path, self._key_of)
         self.opened: Callable[[], None] = lambda: None
         """Called when a directory was opened and is kept."""
+
+    @property
+    def root(self) -> HeldFd:
+        """The root's fd; ESTALE once closed."""
+        if self._root is None:
+            raise fail(errno.ESTALE)
+        return self._root
 
     def root_path(self) -> bytes:
         """Return where the root is on the host now."""
@@ -208,6 +215,7 @@ class Access:
     def close(self) -> None:
         """Let everything go."""
         self.fds.clear()
+        self._root = None
         if self.submounts is not None:
             self.submounts.close()
             self.submounts = None

@@ -101,8 +101,8 @@ def inside_path(
         ups += 1
     if ups > len(directory):
         return _below(roots, _joined(roots[0], directory, names))
-    if b".." in names[ups:] and not _stays(directory, names, roots, read_link):
-        raise Outside(_joined(roots[0], directory, names))
+    if b".." in names[ups:]:
+        return _walked(directory, names, roots, read_link)
     return None
 
 
@@ -121,6 +121,11 @@ def _below(roots: Sequence[bytes], path: bytes) -> list[bytes]:
     raise Outside(normal)
 
 
+def _is_below(roots: Sequence[bytes], path: bytes) -> bool:
+    normal = os.path.normpath(b"/" + path.lstrip(b"/"))
+    return any(below(root, normal) is not None for root in roots)
+
+
 def below(root: bytes, path: bytes) -> bytes | None:
     """Return the part of `path` after `root`, or None if it does not lie there."""
     if path == root:
@@ -129,10 +134,13 @@ def below(root: bytes, path: bytes) -> bytes | None:
     return path[len(prefix) :] if path.startswith(prefix) else None
 
 
-def _stays(
+def _walked(
     directory: Sequence[bytes], names: Sequence[bytes], roots: Sequence[bytes], read_link: ReadLink
-) -> bool:
-    """Walk a target with ``..`` behind a name, which means the parent of where that leads."""
+) -> list[bytes] | None:
+    """Walk a target with ``..`` behind a name, which means the parent of where that leads.
+
+    Returns and raises as `inside_path`; what lies outside is not looked at.
+    """
     stack = list(directory)
     todo = list(reversed(names))
     links = 0
@@ -140,27 +148,26 @@ def _stays(
         name = todo.pop()
         if name == b"..":
             if not stack:
-                return False
+                return _below(roots, b"/".join([roots[0], b"..", *reversed(todo)]))
             stack.pop()
             continue
         if b".." not in todo:
-            return True  # Only plain names from here on: they stay, whatever they are.
+            return None  # Only plain names from here on: they stay, whatever they are.
         inner = read_link(stack, name)
         if inner is None:
             stack.append(name)
             continue
         links += 1
         if links > LINKS_MAX:
-            return True  # The kernel gives up as well.
+            return None  # The kernel gives up as well.
         if inner.startswith(b"/"):
-            try:
-                stack = []
-                todo.extend(reversed(_below(roots, inner)))
-            except Outside:
-                return False
+            if not _is_below(roots, inner):
+                return _below(roots, b"/".join([inner, *reversed(todo)]))
+            stack = []
+            todo.extend(reversed(_below(roots, inner)))
         else:
             todo.extend(each for each in reversed(inner.split(b"/")) if each not in (b"", b"."))
-    return True
+    return None
 
 
 def _mapped(rules: LinkRules, path: bytes, others: Sources) -> bytes:

@@ -67,19 +67,30 @@ def _links(value: str) -> LinkRules:
         raise _refusal(
             f"links={value} is not understood; write links=deny, links=hide or links=map=PREFIX"
         )
-    return LinkRules(maps=tuple(_map(each) for each in maps.split(",")))
+    return LinkRules(maps=_maps(maps))
 
 
-def _map(text: str) -> Map:
-    source, separator, prefix = text.rpartition(":")
-    for path in (prefix, source) if separator else (prefix,):
-        if not path.startswith("/") or "\0" in path:
-            raise _refusal(
-                f"links=map={text} is not understood; write an absolute PREFIX below the mount, "
-                "or DIRECTORY:PREFIX with an absolute host directory, several with commas"
-            )
-    normal = os.fsencode(os.path.normpath("/" + prefix.lstrip("/")))
-    return Map(os.fsencode(os.path.realpath(source)) if separator else None, normal)
+def _maps(text: str) -> tuple[Map, ...]:
+    """Read a prefix alone, or pairs of a host directory and a prefix."""
+    paths = text.split(":")
+    alone = len(paths) == 1
+    if not all(path.startswith("/") and "\0" not in path for path in paths) or (
+        len(paths) % 2 and not alone
+    ):
+        raise _refusal(
+            f"links=map={text} is not understood; write an absolute PREFIX below the mount, or "
+            "DIRECTORY:PREFIX with an absolute host directory, several with colons"
+        )
+    if alone:
+        return (Map(None, _prefix(text)),)
+    return tuple(
+        Map(os.fsencode(os.path.realpath(source)), _prefix(prefix))
+        for source, prefix in zip(paths[::2], paths[1::2], strict=True)
+    )
+
+
+def _prefix(path: str) -> bytes:
+    return os.fsencode(os.path.normpath("/" + path.lstrip("/")))
 
 
 def _refusal(message: str) -> UserError:

@@ -25,6 +25,32 @@ GRACE_S = 2.0
 """How long a cancelled change is waited for."""
 
 
+def _outcome(call: Callable[[], T]) -> tuple[list[T], Exception | None]:
+    """Return what came of a call, for another thread to take up.
+
+    An `OSError` leaves its traceback here: its frames know those of the thread, which know the
+    error, and such a ring would keep fds open until the garbage collector comes by, which it
+    hardly does in the daemon.
+    """
+    try:
+        return [call()], None
+    except OSError as error:
+        bare = OSError(error.errno, error.strerror, error.filename)
+        return [], bare
+    except Exception as error:
+        return [], error
+
+
+def _unwrap(values: list[T], error: Exception | None) -> T:
+    """Return or raise what came of a call; again no frame may keep the error that it raised."""
+    if error is None:
+        return values[0]
+    try:
+        raise error
+    finally:
+        del error
+
+
 class Threads:
     """The limiter of one provider, and its two ways to use it."""
 
@@ -33,37 +59,34 @@ class Threads:
 
     async def look(self, call: Callable[[], T]) -> T:
         """Run `call`, which changes nothing, in a thread."""
-        return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self.limiter)
+        return _unwrap(
+            *await trio.to_thread.run_sync(
+                _outcome, call, abandon_on_cancel=True, limiter=self.limiter
+            )
+        )
 
     async def change(self, call: Callable[[], T]) -> T:
         """Run `call`, which changes something, in a thread, and see it through."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        outcome: list[T | Exception] = []
+        outcomes: list[tuple[list[T], Exception | None]] = []
+
+        async def see_through(patience: trio.CancelScope, done: trio.CancelScope) -> None:
+            with patience:
+                outcomes.append(
+                    await trio.to_thread.run_sync(
+                        _outcome, call, abandon_on_cancel=True, limiter=self.limiter
+                    )
+                )
+            done.cancel()
+
         async with trio.open_nursery() as nursery:
             patience = trio.CancelScope(shield=True)
-            nursery.start_soon(self._see_through, call, patience, outcome, nursery.cancel_scope)
+            nursery.start_soon(see_through, patience, nursery.cancel_scope)
             try:
                 await trio.sleep_forever()
             finally:
                 patience.deadline = trio.current_time() + GRACE_S
-        if not outcome:  # Cancelled, and the storage hangs: nobody will know.
+        if not outcomes:  # Cancelled, and the storage hangs: nobody will know.
             await trio.lowlevel.checkpoint()
             raise fail(errno.EIO)
-        result = outcome[0]
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    async def _see_through(
-        self,
-        call: Callable[[], T],
-        patience: trio.CancelScope,
-        outcome: list[T | Exception],
-        done: trio.CancelScope,
-    ) -> None:
-        with patience:
-            try:
-                outcome.append(await self.look(call))
-            except Exception as error:
-                outcome.append(error)
-        done.cancel()
+        return _unwrap(*outcomes.pop())

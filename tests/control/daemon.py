@@ -33,6 +33,9 @@ class Recorder:
         self.told.append(change)
         self.unsettled += 1
 
+    def keeps(self, attachment: Attachment, number: int) -> bool:
+        return False
+
     async def settled(self) -> None:
         await trio.lowlevel.checkpoint()
         self.unsettled = 0

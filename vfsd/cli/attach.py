@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from vfsd.cli.options import key_values
+from vfsd.cli.options import absolute, key_values
 from vfsd.cli.paths import Connections
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -71,24 +71,6 @@ def _detach(arguments: list[str]) -> int:
         except OSError as error:
             raise _told(error, given.prefix, place) from error
     return ExitCode.OK
-
-
-def absolute(source: str) -> str:
-    """Return `source` so that the daemon, which runs elsewhere, understands it."""
-    if source.startswith(".") or "/" in source.partition(":")[0]:
-        return os.path.abspath(source)
-    name, separator, rest = source.partition(":")
-    if separator and (rest.startswith(".") or os.path.lexists(rest)):
-        return f"{name}:{os.path.abspath(rest)}"
-    if os.path.lexists(source) and source not in _provider_names():
-        return os.path.abspath(source)
-    return source
-
-
-def _provider_names() -> set[str]:
-    from importlib.metadata import entry_points
-
-    return {point.name for point in entry_points(group="vfsd.providers")}
 
 
 def _check_below(place: bytes, prefix: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vfsd import runtime
-from vfsd.cli.options import key_values
+from vfsd.cli.options import absolute, key_values
 from vfsd.config import MountConfig
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -86,7 +86,7 @@ def _mount(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     config = MountConfig(
         mountpoint=_usable_mountpoint(given.mountpoint, allow_nonempty=given.allow_nonempty),
-        source=given.source,
+        source=absolute(given.source),
         options=key_values(given.options),
         read_only=given.read_only,
         allow_other=given.allow_other or os.geteuid() == 0,
@@ -134,11 +134,7 @@ def _usable_mountpoint(given: str, *, allow_nonempty: bool) -> str:
     """Return the mountpoint's real path, after clearing a dead daemon's mount there."""
     if not given:
         raise UserError("the mountpoint is empty; name a directory", ExitCode.USAGE)
-    parent, name = os.path.split(os.path.abspath(given))
-    path = os.path.join(os.path.realpath(parent), name)
-    # Nothing may touch a mount before it is known that its daemon answers.
-    if os.fsencode(path) not in runtime.mountpoints() and os.path.islink(path):
-        path = os.path.realpath(path)
+    path = _real(given)
     if os.fsencode(path) in runtime.mountpoints():
         if runtime.is_alive(runtime.socket_path(os.fsencode(path))) or not _is_dead(path):
             raise UserError(
@@ -177,6 +173,15 @@ def _usable_mountpoint(given: str, *, allow_nonempty: bool) -> str:
     return path
 
 
+def _real(given: str) -> str:
+    """Return the path without symlinks, and without touching a mount that stands there."""
+    parent, name = os.path.split(os.path.abspath(given))
+    path = os.path.join(os.path.realpath(parent), name)
+    if os.fsencode(path) not in runtime.mountpoints() and os.path.islink(path):
+        return os.path.realpath(path)
+    return path
+
+
 def _is_dead(path: str) -> bool:
     try:
         os.statvfs(path)
@@ -196,8 +201,7 @@ def _unmount(arguments: list[str]) -> int:
         help="even if files are in use: they fail from then on, the directory is free at once",
     )
     given = parser.parse_args(arguments)
-    path = os.path.abspath(given.mountpoint)
-    path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    path = _real(given.mountpoint)
     if os.fsencode(path) not in runtime.mountpoints():
         raise UserError(
             f"nothing is mounted by vfsd at {path}; 'vfsd status' lists the mounts",

@@ -35,7 +35,7 @@ PENDING_MAX = 65_536
 """Notes kept before all of them are replaced by "everything changed"."""
 
 NAMES_MAX = 65_536
-"""Names in the root directory remembered for "everything"; past it, older ones expire."""
+"""Names in the root directory remembered for "everything"; past it, the kernel drops the oldest."""
 
 _UNKNOWN_TO_KERNEL = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
@@ -51,17 +51,21 @@ class Invalidator:
         self._pending: dict[Note, bool] = {}
         self._everything: set[Attachment] = set()
         self._wake = trio.Event()
-        self._noted = 0
+        self.noted = 0
+        """Changes noted so far. What a provider told before one of them may be outdated."""
         self._done = 0
         self._progress = trio.Condition()
         self.root_names: dict[bytes, None] = {}
         """Names asked for in the root directory, found or not: its negative entries too."""
         self.sent = 0
+        self._busy = False
+        """A thread is telling the kernel."""
+        self._ceasing = False
 
     # -- TreeListener ---------------------------------------------------------------------
 
     def changed(self, attachment: Attachment, change: Change) -> None:
-        self._noted += 1
+        self.noted += 1
         if change.node is None:
             weigh(attachment)
         if change.node is None or len(self._pending) >= PENDING_MAX:
@@ -77,7 +81,7 @@ class Invalidator:
         self._wake.set()
 
     async def settled(self) -> None:
-        target = self._noted
+        target = self.noted
         async with self._progress:
             while self._done < target:
                 await self._progress.wait()
@@ -92,19 +96,36 @@ class Invalidator:
         names = self.root_names
         names[name] = None
         if len(names) > NAMES_MAX:
-            del names[next(iter(names))]
+            oldest = next(iter(names))
+            del names[oldest]
+            self._pending[self._inodes.root.ino, oldest] = True
+            self._wake.set()
 
     async def run(self) -> None:
         """Carry out what is noted, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            target, work = self._noted, self._take()
-            if work:
+            target, work = self.noted, self._take()
+            if work and not self._ceasing:
+                self._busy = True
                 await trio.to_thread.run_sync(self._carry_out, work, abandon_on_cancel=True)
             async with self._progress:
+                self._busy = False
                 self._done = target
                 self._progress.notify_all()
+
+    async def cease(self) -> None:
+        """Tell the kernel nothing more, and return when no thread does any more.
+
+        To be waited for while requests are still answered: the kernel may hold the thread until
+        one is, and /dev/fuse, and with it everybody who waits for an answer, until the thread
+        is back.
+        """
+        self._ceasing = True
+        async with self._progress:
+            while self._busy:
+                await self._progress.wait()
 
     def _take(self) -> list[tuple[Note, bool]]:
         work = list(self._pending.items())
@@ -127,6 +148,8 @@ class Invalidator:
 
     def _carry_out(self, work: list[tuple[Note, bool]]) -> None:
         for (ino, name), data in work:
+            if self._ceasing:
+                return
             if name is None:
                 self._send(pyfuse3.invalidate_inode, ino, not data)
             else:
@@ -142,4 +165,4 @@ class Invalidator:
 
     def statistics(self) -> dict[str, int]:
         """Return how many changes were noted, and how many messages the kernel was sent."""
-        return {"changes_noted": self._noted, "invalidations_sent": self.sent}
+        return {"changes_noted": self.noted, "invalidations_sent": self.sent}

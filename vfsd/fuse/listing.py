@@ -13,10 +13,13 @@ Source: Linux fs/fuse/readdir.c.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pyfuse3
 
-from vfsd.contract import ROOT_NUMBER
-from vfsd.fuse.attrs import entry_attributes, fill
+from vfsd.attachment import Attachment
+from vfsd.contract import ROOT_NUMBER, Entry
+from vfsd.fuse.attrs import fill
 from vfsd.fuse.inodes import InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.shim import weigh
@@ -63,41 +66,48 @@ class Listing:
         fit is looked up again for the next reply.
         """
         attachment, node = directory.attachment, directory.node
-        nested, cache_s = attachment.nested, attachment.cache_s
-        listing, parent_ino = directory.names or [], mint(attachment, node)
-        add, remember = pyfuse3.readdir_reply, self._inodes.remember
-        first, size = position, directory.fitting
-        while position < len(listing):
-            page = listing[position : position + size]
-            entries = await attachment.provider.lookup_many(node, page)
-            for name, entry in zip(page, entries, strict=True):
-                position += 1
-                if entry is None:
-                    continue
-                if nested and (node.number, name) in nested:
-                    if not await self._nested_entry(directory, name, position + 2, token):
-                        return
-                    continue
-                fill(reply, mint(attachment, entry.node), entry.stat, cache_s)
-                if not add(token, name, reply, position + 2):
-                    directory.fitting = max(position - 1 - first, 1)
-                    return
-                remember(attachment, entry.node, parent_ino)
-            size = LISTING_STEP
+        nested, listing = attachment.nested, directory.names or []
+        parent_ino = mint(attachment, node)
+        add, remember, door = pyfuse3.readdir_reply, self._inodes.remember, self._door
+        first, size, counted = position, directory.fitting, False
+        try:
+            while position < len(listing):
+                page, noted = listing[position : position + size], door.noted
+                entries = await attachment.provider.lookup_many(node, page)
+                cache_s = attachment.cache_s if door.noted == noted else 0.0
+                for name, entry in zip(page, entries, strict=True):
+                    if entry is not None:
+                        inside = nested.get((node.number, name)) if nested else None
+                        if inside is not None:
+                            entry = await self._attach_point(inside, entry, reply)
+                        else:
+                            fill(reply, mint(attachment, entry.node), entry.stat, cache_s)
+                        if not add(token, name, reply, position + 3):
+                            directory.fitting = max(position - first, 1)
+                            return
+                        remember(inside or attachment, entry.node, parent_ino)
+                        counted = True
+                    position += 1
+                size = LISTING_STEP
+        except Exception:
+            if not counted:
+                raise
+            # What is counted has to reach the kernel; its next request meets the error.
 
-    async def _nested_entry(
-        self, directory: OpenFile, name: bytes, next_id: int, token: pyfuse3.ReaddirToken
-    ) -> bool:
-        """Reply with what is attached at `name`; False if it does not fit."""
-        inner = directory.attachment.nested[directory.node.number, name]
+    async def _attach_point(
+        self, inner: Attachment, below: Entry, reply: pyfuse3.EntryAttributes
+    ) -> Entry:
+        """Fill `reply` with what is attached over `below`.
+
+        If that fails, the name is listed all the same, and a look at it tells the error: one
+        broken provider must not make the directory around it unreadable.
+        """
         weigh(inner)
-        root = inner.provider.root
-        stat = await inner.provider.getattr(root)
-        reply = entry_attributes(mint(inner, root), stat, inner.cache_s)
-        if not pyfuse3.readdir_reply(token, name, reply, next_id):
-            return False
-        self._inodes.remember(inner, root, mint(directory.attachment, directory.node))
-        return True
+        root, stat, cache_s = inner.provider.root, below.stat, 0.0
+        with suppress(OSError):
+            stat, cache_s = await inner.provider.getattr(root), inner.cache_s
+        fill(reply, mint(inner, root), stat, cache_s)
+        return Entry(root, stat)
 
     async def _dots(
         self,

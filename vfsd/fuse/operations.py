@@ -42,6 +42,7 @@ from vfsd.handles import HandleTable
 from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
 
 NO_CHANGE = SetAttr()
+RENAME_EXCHANGE = 2
 KINDS = (
     *("lookup", "forget", "getattr", "setattr", "readlink", "mknod", "mkdir", "unlink"),
     *("rmdir", "symlink", "rename", "link", "create", "open", "read", "write", "release"),
@@ -86,11 +87,17 @@ class Operations(pyfuse3.Operations):
             raise fail(errno.ENAMETOOLONG)
         return self._inode(ino)
 
-    def _known(self, parent: Inode, entry: Entry) -> pyfuse3.EntryAttributes:
-        """Count the lookup and fill the reply that gives `entry` to the kernel."""
+    def _known(self, parent: Inode, entry: Entry, noted: int) -> pyfuse3.EntryAttributes:
+        """Fill the reply that gives `entry` to the kernel, and count the lookup.
+
+        `noted` is the door's count of changes when the provider was asked. A change since then
+        could not be told for an inode that the kernel does not know yet, so nothing is kept.
+        """
         attachment = parent.attachment
-        inode = self.inodes.remember(attachment, entry.node, parent.ino)
-        return entry_attributes(inode.ino, entry.stat, attachment.cache_s)
+        cache_s = attachment.cache_s if self.door.noted == noted else 0.0
+        reply = entry_attributes(mint(attachment, entry.node), entry.stat, cache_s)
+        self.inodes.remember(attachment, entry.node, parent.ino)
+        return reply
 
     def _tell(
         self, attachment: Attachment, node: Node, name: bytes | None = None, *, data: bool = True
@@ -112,18 +119,21 @@ class Operations(pyfuse3.Operations):
             inner = attachment.nested.get((parent.node.number, name))
             if inner is not None:
                 return await self._attach_point(parent, inner)
+        noted = self.door.noted
         try:
             entry = await attachment.provider.lookup(parent.node, name)
         except FileNotFoundError:
             return negative_entry(attachment.cache_s)
-        return self._known(parent, entry)
+        return self._known(parent, entry, noted)
 
     async def _attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
         weigh(inner)
-        node = inner.provider.root
+        node, noted = inner.provider.root, self.door.noted
         stat = await inner.provider.getattr(node)
-        inode = self.inodes.remember(inner, node, parent.ino)
-        return entry_attributes(inode.ino, stat, inner.cache_s)
+        cache_s = inner.cache_s if self.door.noted == noted else 0.0
+        reply = entry_attributes(mint(inner, node), stat, cache_s)
+        self.inodes.remember(inner, node, parent.ino)
+        return reply
 
     @handler
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -201,18 +211,22 @@ class Operations(pyfuse3.Operations):
         self, parent_ino: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         parent = self._directory(parent_ino, name)
+        noted = self.door.noted
         entry = await parent.attachment.provider.mknod(parent.node, name, mode, rdev, ctx)
+        reply = self._known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
-        return self._known(parent, entry)
+        return reply
 
     @handler
     async def mkdir(
         self, parent_ino: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         parent = self._directory(parent_ino, name)
+        noted = self.door.noted
         entry = await parent.attachment.provider.mkdir(parent.node, name, mode & 0o7777, ctx)
+        reply = self._known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
-        return self._known(parent, entry)
+        return reply
 
     @handler
     async def symlink(
@@ -221,9 +235,11 @@ class Operations(pyfuse3.Operations):
         parent = self._directory(parent_ino, name)
         if len(target) >= PATH_MAX:
             raise fail(errno.ENAMETOOLONG)
+        noted = self.door.noted
         entry = await parent.attachment.provider.symlink(parent.node, name, target, ctx)
+        reply = self._known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
-        return self._known(parent, entry)
+        return reply
 
     @handler
     async def link(
@@ -232,10 +248,12 @@ class Operations(pyfuse3.Operations):
         inode = self._inode(ino)
         parent = self._directory(parent_ino, name)
         check_same(inode.attachment, parent.attachment)
+        noted = self.door.noted
         entry = await parent.attachment.provider.link(inode.node, parent.node, name)
+        reply = self._known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
         self._tell(inode.attachment, inode.node, data=False)
-        return self._known(parent, entry)
+        return reply
 
     @handler
     async def unlink(self, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -280,6 +298,8 @@ class Operations(pyfuse3.Operations):
         await attachment.provider.rename(parent.node, name, new_parent.node, new_name, flags)
         if parent is not new_parent:
             await self._moved(new_parent, new_name)
+            if flags & RENAME_EXCHANGE:
+                await self._moved(parent, name)
         self._tell(attachment, parent.node, name)
         self._tell(attachment, new_parent.node, new_name)
 
@@ -324,12 +344,14 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         parent = self._directory(parent_ino, name)
         attachment = parent.attachment
+        noted = self.door.noted
         entry, handle = await attachment.provider.create(
             parent.node, name, mode & 0o7777, flags, ctx
         )
         info = await self._opened(attachment, entry.node, handle)
+        reply = self._known(parent, entry, noted)
         self._tell(attachment, parent.node, name)
-        return info, self._known(parent, entry)
+        return info, reply
 
     @handler
     async def read(self, fh: int, offset: int, size: int) -> bytes:

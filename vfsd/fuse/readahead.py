@@ -9,6 +9,7 @@ Source: Linux Documentation/ABI/testing/sysfs-class-bdi.
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 
@@ -17,9 +18,10 @@ READ_AHEAD_KIB = 1024
 
 def read_further_ahead(mountpoint: str) -> None:
     """Raise the read-ahead of the mount at `mountpoint`, if this user may."""
-    escaped = re.sub(r"[ \t\n\\]", lambda match: f"\\{ord(match[0]):03o}", mountpoint)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-        devices = [fields[2] for line in table if (fields := line.split(" "))[4] == escaped]
+    escaped = re.sub(rb"[ \t\n\\]", lambda odd: b"\\%03o" % ord(odd[0]), os.fsencode(mountpoint))
+    with open("/proc/self/mountinfo", "rb") as table:  # as bytes: a name may hold a "\r"
+        mounts = [line.split(b" ") for line in table]
+    devices = [os.fsdecode(fields[2]) for fields in mounts if fields[4] == escaped]
     if not devices:
         return
     with (
