@@ -25,11 +25,10 @@ from typing import cast
 import pyfuse3
 
 from vfsd.attributes import NAME_MAX, PATH_MAX, SetAttr
-from vfsd.contract import Change, Entry, Handle, Node
+from vfsd.contract import Change, Handle, Node
 from vfsd.errors import fail
 from vfsd.fuse.attrs import (
     entry_attributes,
-    negative_entry,
     requested_changes,
     statvfs_data,
 )
@@ -37,12 +36,12 @@ from vfsd.fuse.errors import handler, refuse
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.listing import Listing
-from vfsd.fuse.shim import shim, weigh
+from vfsd.fuse.replies import Replies
+from vfsd.fuse.shim import shim
 from vfsd.handles import HandleTable
 from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
 
-NO_CHANGE = SetAttr()
-RENAME_EXCHANGE = 2
+NO_CHANGE, RENAME_EXCHANGE = SetAttr(), 2
 KINDS = (
     *("lookup", "forget", "getattr", "setattr", "readlink", "mknod", "mkdir", "unlink"),
     *("rmdir", "symlink", "rename", "link", "create", "open", "read", "write", "release"),
@@ -65,6 +64,7 @@ class Operations(pyfuse3.Operations):
         self.inodes = InodeTable(tree.root)
         self.door = Invalidator(self.inodes)
         """The listener that need not hear of what comes through here."""
+        self._replies = Replies(self.inodes, self.door)
         self._listing = Listing(self.inodes, self.door)
         self.requests: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._by_ino = self.inodes.by_ino
@@ -87,18 +87,6 @@ class Operations(pyfuse3.Operations):
             raise fail(errno.ENAMETOOLONG)
         return self._inode(ino)
 
-    def _known(self, parent: Inode, entry: Entry, noted: int) -> pyfuse3.EntryAttributes:
-        """Fill the reply that gives `entry` to the kernel, and count the lookup.
-
-        `noted` is the door's count of changes when the provider was asked. A change since then
-        could not be told for an inode that the kernel does not know yet, so nothing is kept.
-        """
-        attachment = parent.attachment
-        cache_s = attachment.cache_s if self.door.noted == noted else 0.0
-        reply = entry_attributes(mint(attachment, entry.node), entry.stat, cache_s)
-        self.inodes.remember(attachment, entry.node, parent.ino)
-        return reply
-
     def _tell(
         self, attachment: Attachment, node: Node, name: bytes | None = None, *, data: bool = True
     ) -> None:
@@ -118,22 +106,13 @@ class Operations(pyfuse3.Operations):
         if attachment.nested:
             inner = attachment.nested.get((parent.node.number, name))
             if inner is not None:
-                return await self._attach_point(parent, inner)
+                return await self._replies.attach_point(parent, inner)
         noted = self.door.noted
         try:
             entry = await attachment.provider.lookup(parent.node, name)
         except FileNotFoundError:
-            return negative_entry(attachment.cache_s)
-        return self._known(parent, entry, noted)
-
-    async def _attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
-        weigh(inner)
-        node, noted = inner.provider.root, self.door.noted
-        stat = await inner.provider.getattr(node)
-        cache_s = inner.cache_s if self.door.noted == noted else 0.0
-        reply = entry_attributes(mint(inner, node), stat, cache_s)
-        self.inodes.remember(inner, node, parent.ino)
-        return reply
+            return self._replies.missing(attachment, noted)
+        return self._replies.known(parent, entry, noted)
 
     @handler
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -213,7 +192,7 @@ class Operations(pyfuse3.Operations):
         parent = self._directory(parent_ino, name)
         noted = self.door.noted
         entry = await parent.attachment.provider.mknod(parent.node, name, mode, rdev, ctx)
-        reply = self._known(parent, entry, noted)
+        reply = self._replies.known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
         return reply
 
@@ -224,7 +203,7 @@ class Operations(pyfuse3.Operations):
         parent = self._directory(parent_ino, name)
         noted = self.door.noted
         entry = await parent.attachment.provider.mkdir(parent.node, name, mode & 0o7777, ctx)
-        reply = self._known(parent, entry, noted)
+        reply = self._replies.known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
         return reply
 
@@ -237,7 +216,7 @@ class Operations(pyfuse3.Operations):
             raise fail(errno.ENAMETOOLONG)
         noted = self.door.noted
         entry = await parent.attachment.provider.symlink(parent.node, name, target, ctx)
-        reply = self._known(parent, entry, noted)
+        reply = self._replies.known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
         return reply
 
@@ -250,7 +229,7 @@ class Operations(pyfuse3.Operations):
         check_same(inode.attachment, parent.attachment)
         noted = self.door.noted
         entry = await parent.attachment.provider.link(inode.node, parent.node, name)
-        reply = self._known(parent, entry, noted)
+        reply = self._replies.known(parent, entry, noted)
         self._tell(parent.attachment, parent.node, name)
         self._tell(inode.attachment, inode.node, data=False)
         return reply
@@ -349,7 +328,7 @@ class Operations(pyfuse3.Operations):
             parent.node, name, mode & 0o7777, flags, ctx
         )
         info = await self._opened(attachment, entry.node, handle)
-        reply = self._known(parent, entry, noted)
+        reply = self._replies.known(parent, entry, noted)
         self._tell(attachment, parent.node, name)
         return info, reply
 

@@ -1,0 +1,51 @@
+"""Replies that give the kernel a name: filled, counted, and kept only as long as they are true.
+
+A change that another door makes while the provider is asked cannot be told for what the kernel
+does not know yet. So each reply compares the door's count of changes with what it was before,
+and if they differ the kernel may use the reply once but keep nothing of it.
+
+What it is *not*: listings (listing.py) and attributes of known inodes (operations.py).
+
+Concurrency: a lookup is counted in the step in which its reply is certain.
+"""
+
+from __future__ import annotations
+
+import pyfuse3
+
+from vfsd.attachment import Attachment
+from vfsd.contract import Entry
+from vfsd.fuse.attrs import entry_attributes, negative_entry
+from vfsd.fuse.inodes import Inode, InodeTable, mint
+from vfsd.fuse.invalidation import Invalidator
+from vfsd.fuse.shim import weigh
+
+
+class Replies:
+    """Makes the replies of one mount; `noted` is the door's count before the provider was asked."""
+
+    def __init__(self, inodes: InodeTable, door: Invalidator) -> None:
+        self._inodes = inodes
+        self._door = door
+
+    def known(self, parent: Inode, entry: Entry, noted: int) -> pyfuse3.EntryAttributes:
+        """Give `entry`, found or made in `parent`, to the kernel."""
+        attachment = parent.attachment
+        cache_s = attachment.cache_s if self._door.noted == noted else 0.0
+        reply = entry_attributes(mint(attachment, entry.node), entry.stat, cache_s)
+        self._inodes.remember(attachment, entry.node, parent.ino)
+        return reply
+
+    def missing(self, attachment: Attachment, noted: int) -> pyfuse3.EntryAttributes:
+        """Tell the kernel that a name is not there, which it keeps as well."""
+        return negative_entry(attachment.cache_s if self._door.noted == noted else 0.0)
+
+    async def attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
+        """Give the root of what is attached at a name in `parent` to the kernel."""
+        weigh(inner)
+        node, noted = inner.provider.root, self._door.noted
+        stat = await inner.provider.getattr(node)
+        cache_s = inner.cache_s if self._door.noted == noted else 0.0
+        reply = entry_attributes(mint(inner, node), stat, cache_s)
+        self._inodes.remember(inner, node, parent.ino)
+        return reply
