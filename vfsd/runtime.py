@@ -250,7 +250,7 @@ def mounts() -> list[Mount]:
 def parse_mountinfo(text: bytes) -> list[Mount]:
     """Return the vfsd mounts in the text of a mountinfo file. Odd lines are passed over."""
     found = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         fields, _, tail = line.partition(b" - ")
         before, after = fields.split(b" "), tail.split(b" ")
         if len(before) < 6 or len(after) < 3:

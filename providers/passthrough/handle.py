@@ -102,15 +102,18 @@ class PassthroughHandle(Handle):
         await self._provider.threads.change(lambda: sync(held.fd))
 
     async def release(self) -> None:
-        held = self._held
+        held, self._held = self._held, None
         if held is None:
             return
-        self._held = None
         node = self.node
         node.fds = [each for each in node.fds if each is not held]
         if held.writable:
             node.closing += 1
-        self._provider.released(held)
+        if node.slow:
+            # Closing may wait for the storage: the last reference goes in a thread.
+            last = [held]
+            del held
+            await self._provider.threads.change(last.clear)
 
 
 def _read_cached(fd: int, offset: int, size: int) -> int | None:

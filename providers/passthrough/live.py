@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 EVENTS_AT_ONCE = 256
 """Events looked into before other tasks get their turn."""
 
-PAUSE_S = 0.002
+PAUSE_S = 0.005
 """Rest between two readings, so that a burst of changes is folded rather than chased."""
 
 
@@ -122,6 +121,7 @@ class Live:
                 self._reconciler.take(event)
                 if count % EVENTS_AT_ONCE == 0:
                     await trio.lowlevel.checkpoint()
+            self._reconciler.finish()
             await trio.sleep(PAUSE_S)
 
     def _stir(self) -> None:
@@ -156,12 +156,3 @@ class Live:
             "overflows": inotify.overflows,
             "reports": self._reconciler.reports,
         }
-
-
-def watched_limit() -> int:
-    """Return how many watches this user may have; 0 if that cannot be told."""
-    try:
-        with open("/proc/sys/fs/inotify/max_user_watches", "rb") as limit:
-            return int(os.fsdecode(limit.read()))
-    except (OSError, ValueError):
-        return 0

@@ -1,6 +1,6 @@
 """The options of `-o key=value`: links=, threads=, guard=.
 
-Concurrency: pure functions.
+Concurrency: no state; reading `links=map=DIRECTORY:PREFIX` may block on DIRECTORY.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ import os
 import stat as stat_module
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
-from weakref import WeakSet
 
 import trio
 
@@ -28,7 +27,7 @@ from providers.passthrough.access import Access, Route
 from providers.passthrough.beneath import open_root
 from providers.passthrough.handle import PassthroughHandle
 from providers.passthrough.held import HeldFd
-from providers.passthrough.links import below, shown_target
+from providers.passthrough.linkview import LinkView
 from providers.passthrough.live import Live
 from providers.passthrough.look import Found, stat_of
 from providers.passthrough.making import Owner
@@ -49,9 +48,6 @@ from vfsd.provider import (
     Traits,
 )
 
-_attached: WeakSet[PassthroughProvider] = WeakSet()
-"""All of this process, for `links=map=PREFIX`."""
-
 
 class PassthroughProvider(Provider):
     """See the module; make one with `from_options`."""
@@ -62,19 +58,14 @@ class PassthroughProvider(Provider):
         self.source = source
         self._options = options
         self._guard = options.chosen_guard()
-        self._given = (
-            os.fsencode(os.path.realpath(source)),
-            os.fsencode(os.path.abspath(source)),
-        )
-        self._mountpoint: bytes | None = None
         self._access = Access(root, self._guard, options.threads)
         self._table = self._access.table
+        self._links = LinkView(self._access, options.links, source)
         self._orphans = Orphans(self._access.fds.limit)
         self._live = Live(self._access, self.report)
         self._xattrs = _has_xattrs(root.fd)
         self._owned = os.geteuid() == 0
         self.threads = self._access.threads
-        _attached.add(self)
 
     @classmethod
     def recognises(cls, source: str) -> bool:
@@ -89,7 +80,8 @@ class PassthroughProvider(Provider):
                 "passthrough:DIRECTORY",
                 ExitCode.USAGE,
             )
-        parsed = parse_options(options)
+        # In a thread: a directory named there may lie in the mount, where only this loop answers.
+        parsed = await trio.to_thread.run_sync(parse_options, options, abandon_on_cancel=True)
         root = await trio.to_thread.run_sync(_open_source, source, abandon_on_cancel=True)
         return await trio.to_thread.run_sync(cls, source, root, parsed, abandon_on_cancel=True)
 
@@ -123,7 +115,7 @@ class PassthroughProvider(Provider):
 
     def attached(self, mountpoint: bytes | None, prefix: bytes) -> None:
         """Learn where it is seen: absolute links into the mount itself lead nowhere else."""
-        self._mountpoint = mountpoint
+        self._links.mountpoint = mountpoint
 
     # -- life -----------------------------------------------------------------------------
 
@@ -131,7 +123,7 @@ class PassthroughProvider(Provider):
         await self._live.run()
 
     async def aclose(self) -> None:
-        _attached.discard(self)
+        self._links.close()
         self._live.close()
         self._orphans.clear()
         self._access.close()
@@ -139,9 +131,6 @@ class PassthroughProvider(Provider):
     def forget(self, node: Node) -> None:
         if node.number in self._orphans and not self.kept(node.number):
             self._orphans.drop(node.number)
-
-    def released(self, held: HeldFd) -> None:
-        """Note that a handle let its fd go; the fd closes with the last reference to it."""
 
     # -- finding --------------------------------------------------------------------------
 
@@ -152,19 +141,30 @@ class PassthroughProvider(Provider):
     def _owner(self, caller: Caller) -> Owner | None:
         return Owner(caller.uid, caller.gid) if self._owned else None
 
-    async def _entry(self, route: Route, name: bytes, found: Found) -> Entry:
-        """Note what was found, and say it in the contract's words. ENOENT if it is hidden."""
+    async def _entry(self, route: Route, name: bytes, found: Found, *, made: bool = False) -> Entry:
+        """Note what was found, and say it in the contract's words.
+
+        ENOENT if it is hidden, unless it was just made.
+        """
         parent = route.node
         stat = stat_of(found.stat)
         if found.target is not None:
-            stat = await self._link_stat(parent, found, stat, route.slow)
+            stat = await self._links.stat(parent, found, stat, route.slow, made=made)
         node = self._table.found(parent, name, found.stat, found.mark)
         node.slow = route.slow
         if node.nlink > 1:
             self._live.attend_file(node, route, name)
         return Entry(node, stat)
 
-    def _made(self, entry: Entry) -> Entry:
+    def _changed(self, *routes: Route) -> None:
+        """Note how own changes of names left the directories, to know them by that later."""
+        if self._live.watching:
+            for route in routes:
+                if not route.slow:
+                    route.node.own_ctime_ns = os.fstat(route.fd()).st_ctime_ns
+
+    def _made(self, route: Route, entry: Entry) -> Entry:
+        self._changed(route)
         node = entry.node
         assert isinstance(node, HostNode)
         node.own_ctime_ns = entry.stat.ctime_ns
@@ -177,7 +177,7 @@ class PassthroughProvider(Provider):
             found = await self._access.run(route.slow, lambda: look.look(route.fd(), name))
         except FileNotFoundError:
             self._access.keep(route)
-            self._left(directory, name, None)
+            self._strayed(self._table.left(directory, name))
             raise
         self._access.keep(route)
         return await self._entry(route, name, found)
@@ -205,7 +205,7 @@ class PassthroughProvider(Provider):
         if node.fds or stat_module.S_ISDIR(node.kind):
             found = await self._access.on_file(node, lambda held: os.fstat(held.fd))
         elif stat_module.S_ISLNK(node.kind):
-            return await self._getattr_link(node)
+            return await self._links.getattr(node)
         else:
             found = await self._access.at_place(
                 node, lambda dirfd, name: look.stat_at(dirfd, name, node.identity)
@@ -219,7 +219,7 @@ class PassthroughProvider(Provider):
         route = self._access.directory(node)
         self._live.attend(route)
         if self._options.links.hide:
-            names = await self._visible_names(route)
+            names = await self._links.visible_names(route)
         else:
             names = await self._access.run(route.slow, lambda: look.names_in(route.fd()))
         self._access.keep(route)
@@ -230,55 +230,6 @@ class PassthroughProvider(Provider):
 
     # -- symlinks -------------------------------------------------------------------------
 
-    async def _shown(self, parent: HostNode, target: bytes, slow: bool) -> bytes:
-        """Return what `readlink` is to give for a link in `parent`. EACCES."""
-        mountpoint = self._mountpoint
-        if mountpoint is not None and _leads_into(mountpoint, target):
-            return target
-        names = self._table.names_of(parent)
-        roots = (self._access.root_path(), *self._given)
-        access = self._access
-
-        def judge() -> bytes:
-            return shown_target(
-                self._options.links, names, target, roots, access.read_link, self._other_roots
-            )
-
-        return await access.run(slow, judge)
-
-    def _other_roots(self) -> list[bytes]:
-        return [path for each in list(_attached) if each is not self for path in each._given]
-
-    async def _link_stat(self, parent: HostNode, found: Found, stat: Stat, slow: bool) -> Stat:
-        """Return a link's attributes, whose size is that of the target that is shown."""
-        assert found.target is not None
-        try:
-            shown = await self._shown(parent, found.target, slow)
-        except PermissionError:
-            if self._options.links.hide:
-                raise fail(errno.ENOENT) from None
-            return stat
-        return stat if shown == found.target else stat._replace(size=len(shown))
-
-    async def _getattr_link(self, node: HostNode) -> Stat:
-        found = await self._access.on_file(
-            node, lambda held: Found(os.fstat(held.fd), node.mark, os.readlink(b"", dir_fd=held.fd))
-        )
-        stat = stat_of(found.stat)
-        if node.parent is None:
-            return stat
-        return await self._link_stat(node.parent, found, stat, node.slow)
-
-    async def _visible_names(self, route: Route) -> list[bytes]:
-        names, targets = await self._access.run(route.slow, lambda: look.links_in(route.fd()))
-        hidden = set()
-        for name, target in targets.items():
-            try:
-                await self._shown(route.node, target, route.slow)
-            except PermissionError:
-                hidden.add(name)
-        return [name for name in names if name not in hidden]
-
     async def readlink(self, node: Node) -> bytes:
         assert isinstance(node, HostNode)
         if not stat_module.S_ISLNK(node.kind):
@@ -286,7 +237,7 @@ class PassthroughProvider(Provider):
         target = await self._access.on_file(node, lambda held: os.readlink(b"", dir_fd=held.fd))
         if node.parent is None:
             raise fail(errno.ESTALE)
-        return await self._shown(node.parent, target, node.slow)
+        return await self._links.shown(node.parent, target, node.slow)
 
     # -- content --------------------------------------------------------------------------
 
@@ -323,7 +274,7 @@ class PassthroughProvider(Provider):
             change=True,
         )
         self._access.keep(route)
-        entry = self._made(await self._entry(route, name, found))
+        entry = self._made(route, await self._entry(route, name, found, made=True))
         assert isinstance(entry.node, HostNode)
         return entry, PassthroughHandle(self, entry.node, held, flags, caller.uid)
 
@@ -409,7 +360,7 @@ class PassthroughProvider(Provider):
             node, lambda held: making.link(held.fd, route.fd(), name), change=True
         )
         self._access.keep(route)
-        return self._made(await self._entry(route, name, found))
+        return self._made(route, await self._entry(route, name, found, made=True))
 
     async def unlink(self, parent: Node, name: bytes) -> None:
         await self._remove(parent, name, making.unlink)
@@ -434,6 +385,7 @@ class PassthroughProvider(Provider):
         )
         self._access.keep(route)
         self._access.keep(new_route)
+        self._changed(route, new_route)
         self._renamed(directory, name, new_directory, new_name, flags, held)
 
     # -- what happened to names -----------------------------------------------------------
@@ -446,7 +398,7 @@ class PassthroughProvider(Provider):
     async def _make(self, route: Route, name: bytes, call: Callable[[], Found]) -> Entry:
         found = await self._access.run(route.slow, call, change=True)
         self._access.keep(route)
-        return self._made(await self._entry(route, name, found))
+        return self._made(route, await self._entry(route, name, found, made=True))
 
     async def _remove(self, parent: Node, name: bytes, remove: making.Remove) -> None:
         directory, route = self._parent(parent, name)
@@ -457,17 +409,23 @@ class PassthroughProvider(Provider):
             route.slow, lambda: remove(route.fd(), name, keep), change=True
         )
         self._access.keep(route)
+        self._changed(route)
         self._left(directory, name, held)
 
     def _left(self, parent: HostNode, name: bytes, held: HeldFd | None) -> None:
         """Note that a name is gone; `held` leads to what it stood for, if a door keeps that."""
         self._lost_name(self._table.left(parent, name), held)
 
+    def _strayed(self, node: HostNode | None) -> None:
+        """Note that a node is not where it was, and may be somewhere else."""
+        if node is not None and stat_module.S_ISDIR(node.kind):
+            self._access.drop_below(node)
+
     def _lost_name(self, node: HostNode | None, held: HeldFd | None) -> None:
         if node is None:
             return
+        self._strayed(node)
         if stat_module.S_ISDIR(node.kind):
-            self._access.drop_below(node)
             node.nlink = 0
         else:
             node.nlink -= 1
@@ -498,10 +456,6 @@ class PassthroughProvider(Provider):
             self._table.place(replaced, parent, name)
         else:
             self._lost_name(replaced, held)
-
-
-def _leads_into(mountpoint: bytes, target: bytes) -> bool:
-    return target.startswith(b"/") and below(mountpoint, os.path.normpath(target)) is not None
 
 
 def _has_xattrs(fd: int) -> bool:

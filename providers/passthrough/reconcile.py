@@ -19,6 +19,7 @@ Source: inotify(7), "Limitations and caveats".
 from __future__ import annotations
 
 import errno
+import os
 import stat as stat_module
 from collections.abc import Callable
 
@@ -57,6 +58,8 @@ class Reconciler:
         self._directory = directory
         self._forget_directory = forget_directory
         self._fine_ctime = fine_ctime
+        self._touched: dict[int, HostNode] = {}
+        """Directories in which names changed, whose own attributes did as well."""
         self.reports = 0
 
     def take(self, event: Event) -> None:
@@ -68,6 +71,23 @@ class Reconciler:
             self._itself(node, mask)
         else:
             self._named(node, name, mask)
+
+    def finish(self) -> None:
+        """Report the attributes of directories whose names changed, each once per reading."""
+        touched, self._touched = self._touched, {}
+        for node in touched.values():
+            if not self._is_own(node):
+                self._tell(Change(node, data=False))
+
+    def _is_own(self, directory: HostNode) -> bool:
+        """Say whether the directory is as the provider's own last change in it left it."""
+        if not self._fine_ctime:
+            return False
+        try:
+            stat = os.fstat(self._directory(directory).fd)
+        except OSError:
+            return False
+        return stat.st_ctime_ns == directory.own_ctime_ns
 
     def _tell(self, change: Change) -> None:
         self.reports += 1
@@ -108,13 +128,13 @@ class Reconciler:
             self._tell(Change(directory, name))
             return
         if mask & OF_NAMES:
-            self._tell(Change(directory, data=False))
+            self._touched[directory.number] = directory
         self._content(known, mask, found)
 
     def _absent(self, directory: HostNode, name: bytes, known: HostNode | None) -> None:
         if known is None:
             # Unknown names have no entry to drop, but the directory's times changed.
-            self._tell(Change(directory, data=False))
+            self._touched[directory.number] = directory
             return
         self._lost(directory, name, known)
         self._tell(Change(directory, name))

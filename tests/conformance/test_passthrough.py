@@ -8,16 +8,23 @@ from contextlib import asynccontextmanager
 import trio
 
 from providers.passthrough import PassthroughProvider
+from providers.passthrough.linkview import LinkView
 from vfsd.conformance import conformance_tests, fill
 from vfsd.conformance.model import SEEDS
 from vfsd.readonly import ReadOnlyView
 
 
-class Unjudged(PassthroughProvider):
+class ShowAll(LinkView):
     """Shows every target as stored: the suite's links lead anywhere, and nobody follows them."""
 
-    async def _shown(self, parent, target, slow):
+    async def shown(self, parent, target, slow):
         return target
+
+
+class Unjudged(PassthroughProvider):
+    def __init__(self, source, root, options):
+        super().__init__(source, root, options)
+        self._links = ShowAll(self._access, options.links, source)
 
 
 def factory(kind=Unjudged, **options):

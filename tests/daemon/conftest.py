@@ -53,8 +53,8 @@ class Place:
 
 
 def mounted_below(root: Path) -> list[str]:
-    with open("/proc/self/mountinfo") as table:
-        points = [line.split()[4] for line in table]
+    with open("/proc/self/mountinfo", "rb") as table:  # as bytes: a name may hold a "\r"
+        points = [os.fsdecode(line.split(b" ")[4]) for line in table]
     return [point for point in points if point.startswith(f"{root}/")]
 
 

@@ -26,6 +26,12 @@ def _attach(arguments: list[str]) -> int:
     parser.add_argument("prefix", help="where: a path below a vfsd mountpoint")
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed by it")
     parser.add_argument(
+        "--links",
+        metavar="deny|hide|map=PREFIX",
+        help="for a directory: what is done with symlinks that lead out of it; the same as"
+        " -o links=...",
+    )
+    parser.add_argument(
         "-o",
         dest="options",
         metavar="KEY=VALUE",
@@ -34,7 +40,9 @@ def _attach(arguments: list[str]) -> int:
         help="an option of the provider, such as size=1G",
     )
     given = parser.parse_args(arguments)
-    options = key_values(given.options)
+    options = dict(key_values(given.options))
+    if given.links is not None:
+        options["links"] = given.links
     with Connections() as connections:
         client, place = connections.locate(given.prefix)
         _check_below(place, given.prefix)

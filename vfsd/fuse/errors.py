@@ -1,8 +1,8 @@
 """The one place where errors become `pyfuse3.FUSEError`: a decorator on every handler.
 
 `OSError` gives its errno; anything else is logged with its traceback and gives EIO; a
-cancellation, which is the end of the session, gives ENOTCONN. The decorator is load-bearing: an exception of another kind that escapes a
-handler ends the daemon.
+cancellation, which is the end of the session, gives ENOTCONN. The decorator is load-bearing:
+an exception of another kind that escapes a handler ends the daemon.
 
 It counts requests by kind as well, since every request passes here.
 """

@@ -45,7 +45,7 @@ def served(directory: str | None) -> Place:
 def innermost(mountinfo: bytes, path: bytes) -> tuple[bytes, bytes]:
     """Return mountpoint and file system type of the mount that shows the absolute `path`."""
     found = (b"/", b"")
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split(b"\n"):
         fields, _, tail = line.partition(b" - ")
         before, after = fields.split(b" "), tail.split(b" ")
         if len(before) < 6:

@@ -187,6 +187,14 @@ async def test_hidden_links_are_absent(trees, threads):
     assert {os.fsdecode(name) for name in OUT} <= set(os.listdir(trees / "root"))
 
 
+async def test_a_link_that_leaves_can_be_made_although_it_is_hidden(trees):
+    async with served(trees / "root", links="hide") as files:
+        entry = await files.symlink(b"new", b"/etc/passwd")
+        assert entry.stat.mode == 0o120777
+        assert not await files.exists(b"new")
+    assert os.readlink(trees / "root/new") == "/etc/passwd"
+
+
 async def test_mapped_links_lead_to_the_other_prefix(trees):
     by_source = f"map={trees}/out:/virtual/out"
     async with served(trees / "root", links=by_source) as files:

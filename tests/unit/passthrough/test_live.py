@@ -75,6 +75,15 @@ async def test_a_name_that_was_missing_is_reported_when_it_comes(tmp_path):
         await heard.come(files.root, b"f")
 
 
+async def test_a_renamed_file_keeps_its_number_though_its_old_name_is_asked_for_first(tmp_path):
+    (tmp_path / "old").write_bytes(b"data")
+    async with served(tmp_path) as files:
+        node = await files.node(b"old")
+        os.rename(tmp_path / "old", tmp_path / "new")
+        assert not await files.exists(b"old")
+        assert await files.node(b"new") is node
+
+
 async def test_watches_follow_renamed_directories(tmp_path):
     (tmp_path / "a/sub").mkdir(parents=True)
     (tmp_path / "b").mkdir()
@@ -228,3 +237,37 @@ async def test_storage_that_may_change_elsewhere_is_not_watched(tmp_path):
     async with served(tmp_path, threads="always") as files:
         assert not files.traits.watch
         assert str(files.provider.statistics()["watch"]).startswith("off: ")
+
+
+UNWATCHED = """
+import sys, trio
+sys.path[:0] = sys.argv[2:]
+from providers.passthrough import PassthroughProvider
+with open("/proc/sys/user/max_inotify_instances", "w") as limit:
+    limit.write("0")
+
+async def main():
+    provider = await PassthroughProvider.from_options(sys.argv[1], {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(provider.watch)
+        print(provider.traits.watch, provider.statistics()["watch"])
+        print((await provider.lookup(provider.root, b"f")).stat.size)
+        nursery.cancel_scope.cancel()
+    await provider.aclose()
+
+trio.run(main)
+"""
+
+
+def test_without_an_inotify_instance_it_says_so_and_works(tmp_path):
+    (tmp_path / "f").write_bytes(b"data")
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", UNWATCHED]
+    paths = [os.getcwd(), *(each for each in sys.path if each)]
+    done = subprocess.run(
+        [*command, str(tmp_path), *paths], capture_output=True, text=True, check=False, timeout=60
+    )
+    if "unshare" in done.stderr and done.returncode:
+        pytest.skip(f"no user namespaces here: {done.stderr}")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("False off: no inotify instance"), done.stderr
+    assert lines[1] == "4"
