@@ -207,6 +207,9 @@ class Provider(ABC):
 
     # -- life -----------------------------------------------------------------------------
 
+    def attached(self, mountpoint: bytes | None, prefix: bytes) -> None:
+        """Learn where it is seen: at `prefix` of the tree mounted at `mountpoint`, if it is."""
+
     async def watch(self) -> None:
         """Run while attached, `report`ing changes from elsewhere; may return at once."""
 

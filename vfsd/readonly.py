@@ -70,6 +70,9 @@ class ReadOnlyView(Provider):
     def unsubscribe(self, listener: Listener) -> None:
         self.inner.unsubscribe(listener)
 
+    def attached(self, mountpoint: bytes | None, prefix: bytes) -> None:
+        self.inner.attached(mountpoint, prefix)
+
     def add_keeper(self, keeper: Keeper) -> None:
         self.inner.add_keeper(keeper)
 

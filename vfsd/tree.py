@@ -137,6 +137,7 @@ class Tree:
         attachment.relay, attachment.keeper = relay, kept
         attachment.base.subscribe(relay)
         attachment.base.add_keeper(kept)
+        attachment.base.attached(self.mountpoint, attachment.prefix)
 
     # -- attaching ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The options of `-o key=value`: links=, threads=, guard=.
 
-Concurrency: no state; reading `links=map=DIRECTORY:PREFIX` may block on DIRECTORY.
+Concurrency: no state. `parse_options` resolves the DIRECTORY of a map, so it belongs in a thread:
+that directory may lie in the mount, where only the event loop answers.
 """
 
 from __future__ import annotations

@@ -80,7 +80,6 @@ class PassthroughProvider(Provider):
                 "passthrough:DIRECTORY",
                 ExitCode.USAGE,
             )
-        # In a thread: a directory named there may lie in the mount, where only this loop answers.
         parsed = await trio.to_thread.run_sync(parse_options, options, abandon_on_cancel=True)
         root = await trio.to_thread.run_sync(_open_source, source, abandon_on_cancel=True)
         return await trio.to_thread.run_sync(cls, source, root, parsed, abandon_on_cancel=True)

@@ -155,3 +155,15 @@ def test_bad_arguments_give_one_sentence_and_change_nothing(mounted, arguments, 
     (mounted.mount / "file").touch()
     assert word in mounted.refused(code, *arguments)
     assert os.listdir(mounted.mount) == ["file"]
+
+
+def test_an_absolute_link_into_the_mount_is_followed(mounted):
+    source = mounted.root / "source"
+    source.mkdir()
+    (source / "file").write_text("found")
+    (source / "inside").symlink_to(mounted.mount / "app/file")
+    (source / "outside").symlink_to("/etc/passwd")
+    mounted.vfsd("attach", source, mounted.mount / "app")
+    assert (mounted.mount / "app/inside").read_text() == "found"
+    with pytest.raises(PermissionError):
+        (mounted.mount / "app/outside").read_text()
