@@ -33,7 +33,7 @@ from vfsd.fuse.attrs import (
     statvfs_data,
 )
 from vfsd.fuse.errors import handler, refuse
-from vfsd.fuse.inodes import Inode, InodeTable, mint
+from vfsd.fuse.inodes import Inode, InodeTable
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.listing import Listing
 from vfsd.fuse.replies import Replies
@@ -67,19 +67,13 @@ class Operations(pyfuse3.Operations):
         self._replies = Replies(self.inodes, self.door)
         self._listing = Listing(self.inodes, self.door)
         self.requests: dict[str, int] = dict.fromkeys(KINDS, 0)
-        self._by_ino = self.inodes.by_ino
+        self._inode = self.inodes.get
         self._open_files = handles.open_files
         if not xattrs:
             for name in ("getxattr", "setxattr", "listxattr", "removexattr"):
                 setattr(self, name, refuse(errno.ENOSYS))
 
     # -- finding --------------------------------------------------------------------------
-
-    def _inode(self, ino: int) -> Inode:
-        inode = self._by_ino.get(ino)
-        if inode is None:
-            raise fail(errno.ESTALE)
-        return inode
 
     def _directory(self, ino: int, name: bytes) -> Inode:
         """Return the directory in which `name` is about to be used. ENAMETOOLONG."""
@@ -288,7 +282,7 @@ class Operations(pyfuse3.Operations):
             entry = await parent.attachment.provider.lookup(parent.node, name)
         except OSError:
             return  # Someone was quicker; the next lookup will tell.
-        inode = self._by_ino.get(mint(parent.attachment, entry.node))
+        inode = self.inodes.known(parent.attachment, entry.node)
         if inode is not None:
             inode.parent_ino = parent.ino
 

@@ -12,7 +12,6 @@ Concurrency: `serve` runs in the daemon's nursery; `terminate` may be called fro
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,8 +27,6 @@ from vfsd.fuse.readahead import read_further_ahead
 from vfsd.fuse.shim import shim, weigh
 from vfsd.handles import HandleTable
 from vfsd.tree import Tree
-
-log = logging.getLogger(__name__)
 
 WORKERS_MAX = 4096
 """Requests in the making at one time: a provider that hangs holds one for each caller that
