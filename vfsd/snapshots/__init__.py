@@ -1,0 +1,1 @@
+"""Layers, snapshots, forks: what a tree was, kept, compared and written back."""
