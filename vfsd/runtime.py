@@ -3,7 +3,7 @@
 A socket's name is the key of its mountpoint, so a client that knows a path finds the daemon
 without a registry that could go stale. Nothing here touches a mount: a mount whose daemon died
 or hangs would block the caller for ever, so paths inside a mount are compared as text, and
-what is mounted is read from mountinfo.
+what is mounted is read from vfsd/mountinfo.py.
 
 What it is *not*: the protocol (vfsd/control/) or the kernel mount (vfsd/fuse/session.py).
 
@@ -11,8 +11,7 @@ Concurrency: blocking calls, all of them short, for the command line and for a d
 Binding and clearing hold a lock file, so that two daemons that start at once, or one that
 starts while another process sweeps stale sockets, cannot remove each other's socket.
 
-Sources: unix(7), socket(7) for SO_SNDTIMEO, proc_pid_mountinfo(5), the XDG base directory
-specification.
+Sources: unix(7), socket(7) for SO_SNDTIMEO, the XDG base directory specification.
 """
 
 from __future__ import annotations
@@ -30,9 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from vfsd import mountinfo
 from vfsd.digest import short_key
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.mountinfo import at_or_below
 
 ADDRESS_LIMIT_BYTES = 107
 """Longest path in a `sockaddr_un`: 108 bytes with the closing NUL. Source: unix(7)."""
@@ -243,22 +244,16 @@ def mountpoints() -> list[bytes]:
 
 def mounts() -> list[Mount]:
     """Return the vfsd mounts of this mount namespace, dead ones and other users' included."""
-    with open("/proc/self/mountinfo", "rb") as source:
-        return parse_mountinfo(source.read())
+    return [
+        Mount(mount.mountpoint, _user_of(mount.options))
+        for mount in mountinfo.read()
+        if mount.kind == b"fuse.vfsd" or (mount.kind == b"fuse" and mount.source == b"vfsd")
+    ]
 
 
-def parse_mountinfo(text: bytes) -> list[Mount]:
-    """Return the vfsd mounts in the text of a mountinfo file. Odd lines are passed over."""
-    found = []
-    for line in text.split(b"\n"):
-        fields, _, tail = line.partition(b" - ")
-        before, after = fields.split(b" "), tail.split(b" ")
-        if len(before) < 6 or len(after) < 3:
-            continue
-        if after[0] == b"fuse.vfsd" or (after[0] == b"fuse" and after[1] == b"vfsd"):
-            uid = re.search(rb"(?:^|,)user_id=(\d+)", after[2])
-            found.append(Mount(_unescape(before[4]), int(uid[1]) if uid else 0))
-    return found
+def _user_of(options: bytes) -> int:
+    uid = re.search(rb"(?:^|,)user_id=(\d+)", options)
+    return int(uid[1]) if uid else 0
 
 
 def socket_of(mount: Mount) -> Path | None:
@@ -286,10 +281,6 @@ def _socket_name(mountpoint: bytes) -> str:
     return f"{short_key(mountpoint):016x}{SUFFIX}"
 
 
-def _unescape(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
-
-
 def _walk(text: bytes, mounted: set[bytes]) -> tuple[bytes | None, bytes]:
     """Return the innermost mountpoint above or at `text` and what follows it."""
     absolute = text if text.startswith(b"/") else os.path.join(os.getcwdb(), text)
@@ -308,9 +299,7 @@ def _walk(text: bytes, mounted: set[bytes]) -> tuple[bytes | None, bytes]:
         if _is_served(step, mounted):
             inside = os.path.normpath(os.path.join(step, *reversed(todo)))
             return (
-                _innermost(inside, mounted)
-                if _at_or_below(inside, step)
-                else _walk(inside, mounted)
+                _innermost(inside, mounted) if at_or_below(inside, step) else _walk(inside, mounted)
             )
         with suppress(OSError):
             target = os.readlink(step)
@@ -330,10 +319,6 @@ def _innermost(path: bytes, mounted: set[bytes]) -> tuple[bytes, bytes]:
     while not _is_served(place, mounted):
         place = os.path.dirname(place)
     return place, path[len(place) :].lstrip(b"/")
-
-
-def _at_or_below(path: bytes, ancestor: bytes) -> bool:
-    return path == ancestor or path.startswith(ancestor.rstrip(b"/") + b"/")
 
 
 def _is_served(path: bytes, mounted: set[bytes]) -> bool:

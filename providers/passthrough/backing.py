@@ -3,13 +3,13 @@
 A local one answers from memory or from a disk of this machine, so its calls are made in the
 event loop; a network's, or one served by another process (FUSE), can take for ever, and its
 calls are made in threads. Mounts inside the root are judged each by itself: `Submounts` knows
-them from /proc/self/mountinfo, so that nothing blocks on them unprepared, and hides those of
+them from the table of mounts, so that nothing blocks on them unprepared, and hides those of
 vfsd, since a daemon that looks into its own mount would wait for itself.
 
 Concurrency: `Submounts` is used from the event loop only; it reads /proc and resolves parents
 of mountpoints on the local part of the root, which does not block.
 
-Sources: statfs(2) for f_type; proc_pid_mountinfo(5), which becomes readable for POLLPRI.
+Sources: statfs(2) for f_type; vfsd/mountinfo.py, whose file becomes readable for POLLPRI.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import select
 from collections.abc import Callable, Sequence
 
 from providers.passthrough.beneath import Key
+from vfsd import mountinfo
 
 LOCAL_TYPES = frozenset(
     [
@@ -77,7 +78,7 @@ class Submounts:
         """`root_path` tells where the root is now, `key_of` which directory some names mean."""
         self._root_path = root_path
         self._key_of = key_of
-        self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(mountinfo.PATH, os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLPRI)
         self.hidden: frozenset[tuple[int, int, bytes]] = frozenset()
@@ -112,22 +113,13 @@ class Submounts:
         self.hidden, self.slow = frozenset(hidden), frozenset(slow)
 
     def _mounts(self) -> list[tuple[bytes, str]]:
-        mounts: dict[bytes, str] = {}
         data = b""
         os.lseek(self._fd, 0, os.SEEK_SET)
         while piece := os.read(self._fd, 1 << 16):
             data += piece
-        for line in data.splitlines():
-            before, _, after = line.partition(b" - ")
-            point = re.sub(rb"\\([0-7]{3})", _unescape, before.split(b" ")[4])
-            # The later line is the upper mount.
-            mounts[point] = os.fsdecode(after.split(b" ")[0])
-        return list(mounts.items())
+        # Of several at one place the last one shows.
+        return list({m.mountpoint: os.fsdecode(m.kind) for m in mountinfo.parse(data)}.items())
 
     def close(self) -> None:
         """Let the table go."""
         os.close(self._fd)
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    return bytes([int(match[1], 8)])

@@ -1,4 +1,4 @@
-"""Which mount shows a directory, read from the kernel's own table."""
+"""Which mount shows a directory."""
 
 from __future__ import annotations
 
@@ -9,34 +9,7 @@ import pytest
 
 from tests.mounted.daemon import VfsdMount
 from vfsd.errors import UserError
-from vfsd.sandbox.mounts import innermost, served
-
-TABLE = b"""\
-22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-90 22 0:43 / /virtual rw,nosuid shared:2 - fuse.vfsd vfsd rw,user_id=0
-91 90 0:44 / /virtual/inner rw - tmpfs tmpfs rw
-92 22 0:45 / /with\\040space\\134slash rw - fuse.vfsd vfsd rw,user_id=1
-93 22 0:46 / /covered rw - fuse.vfsd vfsd rw
-94 93 0:47 / /covered rw - tmpfs tmpfs rw
-odd line
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "mountpoint", "kind"),
-    [
-        (b"/virtual", b"/virtual", b"fuse.vfsd"),
-        (b"/virtual/app/src", b"/virtual", b"fuse.vfsd"),
-        (b"/virtual2", b"/", b"ext4"),
-        (b"/virtual/inner/x", b"/virtual/inner", b"tmpfs"),
-        (b"/virtual/inner2", b"/virtual", b"fuse.vfsd"),
-        (b"/with space\\slash/x", b"/with space\\slash", b"fuse.vfsd"),
-        (b"/covered/x", b"/covered", b"tmpfs"),
-        (b"/", b"/", b"ext4"),
-    ],
-)
-def test_the_innermost_mount_shows(path, mountpoint, kind):
-    assert innermost(TABLE, path) == (mountpoint, kind)
+from vfsd.sandbox.mounts import served
 
 
 def test_a_directory_of_the_host_is_refused_with_what_to_do(tmp_path):

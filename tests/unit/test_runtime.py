@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from vfsd import runtime
+from vfsd import mountinfo, runtime
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
@@ -214,16 +214,15 @@ def test_a_mount_without_a_daemon_is_told_apart(directory, tmp_path, monkeypatch
     assert caught.value.exit_code == ExitCode.NOT_MOUNTED
 
 
-def test_mountinfo_is_read_with_its_escapes_and_odd_lines():
+def test_which_mounts_are_vfsd_s_and_whose(monkeypatch):
     text = (
         b"36 35 98:0 / /mnt/a\\040b\\134c rw - fuse.vfsd vfsd rw,user_id=7,group_id=0\n"
         b"37 35 98:0 / /mnt/two rw shared:1 - fuse vfsd rw,user_id=0\n"
         b"38 35 98:0 / /mnt/ssh rw - fuse.sshfs host rw\n"
         b"39 35 98:0 / /mnt/tmp rw - tmpfs vfsd rw\n"
-        b"\n"
-        b"short - fuse.vfsd\n"
     )
-    assert runtime.parse_mountinfo(text) == [
+    monkeypatch.setattr(mountinfo, "read", lambda: mountinfo.parse(text))
+    assert runtime.mounts() == [
         runtime.Mount(b"/mnt/a b\\c", 7),
         runtime.Mount(b"/mnt/two", 0),
     ]

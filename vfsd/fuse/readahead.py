@@ -10,18 +10,17 @@ Source: Linux Documentation/ABI/testing/sysfs-class-bdi.
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
+
+from vfsd.mountinfo import read
 
 READ_AHEAD_KIB = 1024
 
 
 def read_further_ahead(mountpoint: str) -> None:
     """Raise the read-ahead of the mount at `mountpoint`, if this user may."""
-    escaped = re.sub(rb"[ \t\n\\]", lambda odd: b"\\%03o" % ord(odd[0]), os.fsencode(mountpoint))
-    with open("/proc/self/mountinfo", "rb") as table:  # as bytes: a name may hold a "\r"
-        mounts = [line.split(b" ") for line in table]
-    devices = [os.fsdecode(fields[2]) for fields in mounts if fields[4] == escaped]
+    place = os.fsencode(mountpoint)
+    devices = [os.fsdecode(mount.device) for mount in read() if mount.mountpoint == place]
     if not devices:
         return
     with (

@@ -5,7 +5,7 @@ this user, and the control socket is not needed for it. vfsd/runtime.py finds da
 
 Concurrency: short blocking calls, except that a daemon that hangs makes a look at its mount hang.
 
-Source: proc_pid_mountinfo(5).
+Source: vfsd/mountinfo.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import errno
 import os
 from typing import NamedTuple
 
+from vfsd import mountinfo
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
@@ -31,30 +32,15 @@ def served(directory: str | None) -> Place:
     UserError (125) where there is none, its daemon is gone, or this user may not enter it.
     """
     path = _here() if directory is None else os.path.realpath(directory)
-    with open("/proc/self/mountinfo", "rb") as table:
-        mountpoint, kind = innermost(table.read(), os.fsencode(path))
-    if kind != b"fuse.vfsd":
+    mount = mountinfo.showing(mountinfo.read(), os.fsencode(path))
+    if mount is None or mount.kind != b"fuse.vfsd":
         raise _failure(
             f"{path} is not in a vfsd mount; 'cd' into one, or name one with"
             " 'vfsd run --base /virtual -- ...'"
         )
-    _check(path, os.fsdecode(mountpoint))
-    return Place(path, os.fsdecode(mountpoint))
-
-
-def innermost(mountinfo: bytes, path: bytes) -> tuple[bytes, bytes]:
-    """Return mountpoint and file system type of the mount that shows the absolute `path`."""
-    found = (b"/", b"")
-    for line in mountinfo.split(b"\n"):
-        fields, _, tail = line.partition(b" - ")
-        before, after = fields.split(b" "), tail.split(b" ")
-        if len(before) < 6:
-            continue
-        mountpoint = _unescape(before[4])
-        # Of mounts at one place the last one shows.
-        if len(mountpoint) >= len(found[0]) and _at_or_below(path, mountpoint):
-            found = (mountpoint, after[0])
-    return found
+    place = Place(path, os.fsdecode(mount.mountpoint))
+    _check(path, place.mountpoint)
+    return place
 
 
 def _here() -> str:
@@ -90,13 +76,3 @@ def _check(path: str, mountpoint: str) -> None:
 
 def _failure(message: str) -> UserError:
     return UserError(message, ExitCode.RUN_FAILED)
-
-
-def _at_or_below(path: bytes, ancestor: bytes) -> bool:
-    return path == ancestor or path.startswith(ancestor.rstrip(b"/") + b"/")
-
-
-def _unescape(field: bytes) -> bytes:
-    # The kernel writes space, tab, newline and backslash as three octal digits.
-    first, *rest = field.split(b"\\")
-    return first + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
