@@ -22,7 +22,10 @@ def all_files() -> Iterator[Path]:
             for name in folders
             if name not in MADE_BY_TOOLS and not name.endswith(("_cache", ".egg-info"))
         )
-        yield from (Path(folder, name) for name in sorted(names) if not name.endswith(".pyc"))
+        for name in sorted(names):
+            # In a further work tree of git, .git is a file that names the first one.
+            if name not in MADE_BY_TOOLS and not name.endswith(".pyc"):
+                yield Path(folder, name)
 
 
 def python_files(*folders: str) -> list[Path]:
