@@ -11,10 +11,9 @@ Source: proc_pid_mountinfo(5).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
-
-PATH = "/proc/self/mountinfo"
 
 
 class Mounted(NamedTuple):
@@ -31,8 +30,13 @@ class Mounted(NamedTuple):
 
 def read() -> list[Mounted]:
     """Return the mounts of this mount namespace, an outer one before those on it."""
-    with open(PATH, "rb") as table:  # as bytes: a name may hold a "\r"
-        return parse(table.read())
+    with open(table(), "rb") as source:  # as bytes: a name may hold a "\r"
+        return parse(source.read())
+
+
+def table() -> int:
+    """Open the table and return its fd, which polls for POLLPRI once mounts have changed."""
+    return os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def parse(text: bytes) -> list[Mounted]:

@@ -78,7 +78,7 @@ class Submounts:
         """`root_path` tells where the root is now, `key_of` which directory some names mean."""
         self._root_path = root_path
         self._key_of = key_of
-        self._fd = os.open(mountinfo.PATH, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = mountinfo.table()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLPRI)
         self.hidden: frozenset[tuple[int, int, bytes]] = frozenset()

@@ -25,7 +25,7 @@ from vfsd.errors import fail
 from vfsd.provider import Handle, Stat
 
 if TYPE_CHECKING:
-    from providers.passthrough.provider import PassthroughProvider
+    from providers.passthrough.host import Host
 
 INLINE_MAX = 128 << 10
 """A write of more bytes than this is made in a thread: it may have to wait for the disk."""
@@ -44,9 +44,7 @@ class PassthroughHandle(Handle):
 
     __slots__ = ("_flags", "_held", "_privileged", "_provider", "node")
 
-    def __init__(
-        self, provider: PassthroughProvider, node: HostNode, held: HeldFd, flags: int, uid: int
-    ) -> None:
+    def __init__(self, provider: Host, node: HostNode, held: HeldFd, flags: int, uid: int) -> None:
         self._provider = provider
         self.node = node
         self._held: HeldFd | None = held

@@ -14,7 +14,6 @@ EVERY = python_files("vfsd", "providers", "tests", "benchmarks")
 
 LINES_MAX = 400
 LARGER = {
-    "providers/passthrough/provider.py": 487,
     "vfsd/control/protocol.py": 440,
 }
 """Files over the limit and what each may not pass; these numbers only ever go down."""

@@ -1,0 +1,126 @@
+"""The provider's methods on files by their nodes: attributes, content, extended attributes.
+
+Concurrency: on local storage all but fsync and long transfers is done in the event loop, so a
+method is atomic by not suspending. On storage that may block, calls run in threads of the
+provider's own, and each is one call of the host's that is atomic there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_module
+from collections.abc import Sequence
+
+from providers.passthrough import changing, look
+from providers.passthrough.handle import PassthroughHandle
+from providers.passthrough.host import Host
+from providers.passthrough.look import stat_of
+from providers.passthrough.nodes import HostNode
+from vfsd.errors import fail
+from vfsd.provider import Caller, Node, SetAttr, Stat, StatFs
+
+
+class FileMethods(Host):
+    """All that takes a file, whatever its names."""
+
+    async def getattr(self, node: Node) -> Stat:
+        assert isinstance(node, HostNode)
+        if node.fds or stat_module.S_ISDIR(node.kind):
+            found = await self._access.on_file(node, lambda held: os.fstat(held.fd))
+        elif stat_module.S_ISLNK(node.kind):
+            return await self._links.getattr(node)
+        else:
+            found = await self._access.at_place(
+                node, lambda dirfd, name: look.stat_at(dirfd, name, node.identity)
+            )
+        node.nlink = found.st_nlink
+        node.setid = bool(found.st_mode & 0o6000)
+        return stat_of(found)
+
+    # -- symlinks -------------------------------------------------------------------------
+
+    async def readlink(self, node: Node) -> bytes:
+        assert isinstance(node, HostNode)
+        if not stat_module.S_ISLNK(node.kind):
+            raise fail(errno.EINVAL)
+        target = await self._access.on_file(node, lambda held: os.readlink(b"", dir_fd=held.fd))
+        if node.parent is None:
+            raise fail(errno.ESTALE)
+        return await self._links.shown(node.parent, target, node.slow)
+
+    # -- content --------------------------------------------------------------------------
+
+    async def open(self, node: Node, flags: int, caller: Caller) -> PassthroughHandle:
+        assert isinstance(node, HostNode)
+        if not stat_module.S_ISREG(node.kind):
+            codes = {stat_module.S_IFDIR: errno.EISDIR, stat_module.S_IFLNK: errno.ELOOP}
+            raise fail(codes.get(node.kind, errno.ENXIO))
+        change = bool(flags & os.O_TRUNC)
+        if node.fds:
+            known = node.fds[0]
+            held, stat = await self._access.run(
+                node.slow, lambda: look.open_again(known.fd, flags), change=change
+            )
+        else:
+            held, stat = await self._access.at_place(
+                node,
+                lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags),
+                change=change,
+            )
+        if change:
+            node.own_ctime_ns = stat.st_ctime_ns
+        node.setid = bool(stat.st_mode & 0o6000)
+        return PassthroughHandle(self, node, held, flags, caller.uid)
+
+    async def statfs(self) -> StatFs:
+        root = self._access.root
+        return await self._access.run(self._access.slow, lambda: look.statfs_of(root.fd))
+
+    async def fsyncdir(self, node: Node, *, datasync: bool) -> None:
+        assert isinstance(node, HostNode)
+        route = self._access.directory(node)
+        sync = os.fdatasync if datasync else os.fsync
+
+        def call() -> None:
+            fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=route.fd())
+            try:
+                sync(fd)
+            finally:
+                os.close(fd)
+
+        await self.threads.change(call)
+
+    # -- attributes -----------------------------------------------------------------------
+
+    async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:
+        assert isinstance(node, HostNode)
+        by_root = caller.uid == 0
+        found = await self._access.on_file(
+            node, lambda held: changing.change(held, changes, by_root), change=True
+        )
+        node.own_ctime_ns = found.st_ctime_ns
+        node.setid = bool(found.st_mode & 0o6000)
+        return stat_of(found)
+
+    async def getxattr(self, node: Node, name: bytes) -> bytes:
+        assert isinstance(node, HostNode)
+        return await self._access.on_file(node, lambda held: changing.getxattr(held.fd, name))
+
+    async def listxattr(self, node: Node) -> Sequence[bytes]:
+        assert isinstance(node, HostNode)
+        return await self._access.on_file(node, lambda held: changing.listxattr(held.fd))
+
+    async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
+        assert isinstance(node, HostNode)
+        found = await self._access.on_file(
+            node, lambda held: changing.setxattr(held.fd, name, value), change=True
+        )
+        node.own_ctime_ns = found.st_ctime_ns
+
+    async def removexattr(self, node: Node, name: bytes) -> None:
+        assert isinstance(node, HostNode)
+        found = await self._access.on_file(
+            node, lambda held: changing.removexattr(held.fd, name), change=True
+        )
+        node.own_ctime_ns = found.st_ctime_ns

@@ -1,0 +1,160 @@
+"""The provider's methods on names: finding, listing, making, removing and renaming them.
+
+Concurrency: on local storage all but fsync and long transfers is done in the event loop, so a
+method is atomic by not suspending. On storage that may block, calls run in threads of the
+provider's own, and each is one call of the host's that is atomic there.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+
+from providers.passthrough import look, making
+from providers.passthrough.access import Route
+from providers.passthrough.handle import PassthroughHandle
+from providers.passthrough.host import Host
+from providers.passthrough.look import Found
+from providers.passthrough.nodes import HostNode
+from vfsd.errors import fail
+from vfsd.provider import Caller, Entry, Node
+
+
+class NameMethods(Host):
+    """All that takes a directory and a name."""
+
+    # -- finding --------------------------------------------------------------------------
+
+    async def lookup(self, parent: Node, name: bytes) -> Entry:
+        directory, route = self._parent(parent, name)
+        self._live.attend(route)
+        try:
+            found = await self._access.run(route.slow, lambda: look.look(route.fd(), name))
+        except FileNotFoundError:
+            self._access.keep(route)
+            self._strayed(self._table.left(directory, name))
+            raise
+        self._access.keep(route)
+        return await self._entry(route, name, found)
+
+    async def lookup_many(self, parent: Node, names: Sequence[bytes]) -> list[Entry | None]:
+        assert isinstance(parent, HostNode)
+        if self._access.submounts is not None and self._access.submounts.refresh():
+            return await super().lookup_many(parent, names)
+        route = self._access.directory(parent)
+        for name in names:
+            self._access.directory(parent, name)
+        self._live.attend(route)
+        found = await self._access.run(route.slow, lambda: look.look_many(route.fd(), names))
+        self._access.keep(route)
+        entries: list[Entry | None] = []
+        for name, each in zip(names, found, strict=True):
+            try:
+                entries.append(None if each is None else await self._entry(route, name, each))
+            except FileNotFoundError:
+                entries.append(None)
+        return entries
+
+    async def readdir(self, node: Node) -> Sequence[bytes]:
+        assert isinstance(node, HostNode)
+        route = self._access.directory(node)
+        self._live.attend(route)
+        if self._options.links.hide:
+            names = await self._links.visible_names(route)
+        else:
+            names = await self._access.run(route.slow, lambda: look.names_in(route.fd()))
+        self._access.keep(route)
+        submounts = self._access.submounts
+        if submounts is not None and submounts.refresh():
+            names = [name for name in names if (node.dev, node.ino, name) not in submounts.hidden]
+        return names
+
+    # -- names ----------------------------------------------------------------------------
+
+    async def create(
+        self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[Entry, PassthroughHandle]:
+        _, route = self._parent(parent, name)
+        owner = self._owner(caller)
+        found, held = await self._access.run(
+            route.slow,
+            lambda: making.create(route.fd(), name, mode, flags, owner),
+            change=True,
+        )
+        self._access.keep(route)
+        entry = self._made(route, await self._entry(route, name, found, made=True))
+        assert isinstance(entry.node, HostNode)
+        return entry, PassthroughHandle(self, entry.node, held, flags, caller.uid)
+
+    async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
+        _, route = self._parent(parent, name)
+        owner = self._owner(caller)
+        return await self._make(
+            route, name, lambda: making.mknod(route.fd(), name, mode, rdev, owner)
+        )
+
+    async def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
+        _, route = self._parent(parent, name)
+        owner = self._owner(caller)
+        return await self._make(route, name, lambda: making.mkdir(route.fd(), name, mode, owner))
+
+    async def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
+        _, route = self._parent(parent, name)
+        if b"\0" in target:
+            raise fail(errno.EINVAL)
+        owner = self._owner(caller)
+        return await self._make(
+            route, name, lambda: making.symlink(route.fd(), name, target, owner)
+        )
+
+    async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
+        assert isinstance(node, HostNode)
+        _, route = self._parent(parent, name)
+        found = await self._access.on_file(
+            node, lambda held: making.link(held.fd, route.fd(), name), change=True
+        )
+        self._access.keep(route)
+        return self._made(route, await self._entry(route, name, found, made=True))
+
+    async def unlink(self, parent: Node, name: bytes) -> None:
+        await self._remove(parent, name, making.unlink)
+
+    async def rmdir(self, parent: Node, name: bytes) -> None:
+        await self._remove(parent, name, making.rmdir)
+
+    async def rename(
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int
+    ) -> None:
+        if flags not in (0, 1, 2):
+            raise fail(errno.EINVAL)
+        directory, route = self._parent(parent, name)
+        new_directory, new_route = self._parent(new_parent, new_name)
+        if self._options.links.hide:
+            await self.lookup(parent, name)
+        keep = flags == 0 and self._keeps(new_directory, new_name)
+        held = await self._access.run(
+            route.slow or new_route.slow,
+            lambda: making.rename(route.fd(), name, new_route.fd(), new_name, flags, keep),
+            change=True,
+        )
+        self._access.keep(route)
+        self._access.keep(new_route)
+        self._changed(route, new_route)
+        self._renamed(directory, name, new_directory, new_name, flags, held)
+
+    async def _make(self, route: Route, name: bytes, call: Callable[[], Found]) -> Entry:
+        found = await self._access.run(route.slow, call, change=True)
+        self._access.keep(route)
+        return self._made(route, await self._entry(route, name, found, made=True))
+
+    async def _remove(self, parent: Node, name: bytes, remove: making.Remove) -> None:
+        directory, route = self._parent(parent, name)
+        if self._options.links.hide:
+            await self.lookup(parent, name)
+        keep = self._keeps(directory, name)
+        held = await self._access.run(
+            route.slow, lambda: remove(route.fd(), name, keep), change=True
+        )
+        self._access.keep(route)
+        self._changed(route)
+        self._left(directory, name, held)
