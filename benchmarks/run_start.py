@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from vfsd.sandbox.host import find_bwrap, look_at_root  # noqa: E402
-from vfsd.sandbox.runner import as_fds  # noqa: E402
+from vfsd.sandbox.spawning import as_fds  # noqa: E402
 from vfsd.sandbox.spec import Bind, Policy, render, starting  # noqa: E402
 
 VFSD = [sys.executable, "-m", "vfsd"]

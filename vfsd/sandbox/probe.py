@@ -28,7 +28,7 @@ from importlib import metadata
 from typing import NamedTuple
 
 from vfsd.sandbox.host import look_at_root
-from vfsd.sandbox.runner import as_fds
+from vfsd.sandbox.spawning import as_fds
 from vfsd.sandbox.spec import STARTER, Bind, Policy, render, starting
 
 PROBE_S = 20.0

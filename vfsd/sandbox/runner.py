@@ -18,17 +18,18 @@ Sources: bwrap(1), --json-status-fd, --args; signal(7); pidfd_open(2); posix_spa
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.spec import Argument, Data
+from vfsd.sandbox.attendant import Attendant
+from vfsd.sandbox.spawning import open_missing_streams, pipe, spawn
+from vfsd.sandbox.spec import Argument
 from vfsd.sandbox.terminal import Terminal
 
 FORWARDED = (
@@ -47,9 +48,6 @@ GATE = (
 """What starts the command. First pid 1 must sleep, which it does once it is bound to die with
 bwrap. Then we must be there to hold the other end of a pipe: if not, SIGPIPE is the end. So that
 bwrap itself comes this far without us, it holds both ends of the pipe for its status."""
-LOW_FDS = 10
-"""A shell names fds of one digit only, so these two have one; all others are kept above."""
-
 LOOK_AGAIN_S = 0.02
 """How soon to look for a command that has not started yet when a signal waits for it."""
 END_S = 10.0
@@ -62,26 +60,36 @@ def run(
     command: Sequence[str],
     terminal: Terminal | None,
     grace_s: float = GRACE_S,
+    attendants: Sequence[Attendant] = (),
 ) -> int:
     """Run the sandbox to its end and return the command's exit code, or 128 + its signal.
 
     `grace_s` is how long the command may take to end after SIGTERM or SIGHUP. UserError
-    (125) if bwrap cannot set the sandbox up; it said why on stderr.
+    (125) if bwrap cannot set the sandbox up; it said why on stderr. The first of the
+    `attendants` stands nearest to bwrap, and hears of the end first.
     """
-    _open_missing_streams()
-    status_read, status_write = _pipe()
-    alive_read, alive_write = _pipe()
+    open_missing_streams()
+    status_read, status_write = pipe()
+    alive_read, alive_write = pipe()
     try:
         with _wakeups() as wakeup:
             try:
                 pipes = {ALIVE_FD: alive_write, STATUS_FD: status_read}
-                pid = _spawn(bwrap, options, [*GATE, *command], status_write, pipes, terminal)
+                before = [
+                    word for each in reversed(attendants) for word in each.words(status_write)
+                ]
+                words = [*GATE, *command]
+                pid = spawn(bwrap, options, words, status_write, pipes, terminal, before)
             finally:
                 os.close(status_write)
                 os.close(alive_write)
             if terminal is not None:
                 terminal.close_slave()
-            return _Run(pid, status_read, wakeup, terminal, grace_s).wait()
+            running = _Run(pid, status_read, wakeup, terminal, grace_s, attendants)
+            code = running.wait()
+        for each in attendants:
+            code = each.ended(code)
+        return code
     finally:
         os.close(status_read)
         os.close(alive_read)
@@ -91,7 +99,13 @@ class _Run:
     """A running sandbox."""
 
     def __init__(
-        self, bwrap: int, status: int, wakeup: int, terminal: Terminal | None, grace_s: float
+        self,
+        bwrap: int,
+        status: int,
+        wakeup: int,
+        terminal: Terminal | None,
+        grace_s: float,
+        attendants: Sequence[Attendant],
     ) -> None:
         self._bwrap = bwrap
         self._bwrap_fd = os.pidfd_open(bwrap)
@@ -105,10 +119,24 @@ class _Run:
         self._hears = True
         self._pending: list[int] = []
         self._kill_at_s: float | None = None
+        self._attendants = attendants
+        self._code: int | None = None
+
+    def end(self, code: int | None = None) -> None:
+        """Send SIGTERM, and SIGKILL after the grace; `code` is then the run's exit code."""
+        self._code = code
+        self._pending.append(signal.SIGTERM)
+
+    def kill(self, code: int | None = None) -> None:
+        """Kill everything at once, likewise."""
+        self._code = code
+        self._kill()
 
     def wait(self) -> int:
         """Pass everything on until bwrap ends."""
         try:
+            for each in self._attendants:
+                each.started(self, self._bwrap)
             while True:
                 ready = self._poll()
                 if self._status in ready:
@@ -118,6 +146,7 @@ class _Run:
                 self._pass_signals_on()
                 if self._terminal is not None:
                     self._terminal.pump(ready)
+                self._attend(ready)
                 if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
                     self._kill()
                 if self._bwrap_fd in ready:
@@ -136,12 +165,22 @@ class _Run:
         if self._terminal is not None:
             for fd, events in self._terminal.interests().items():
                 poll.register(fd, events)
-        patience_s = None
-        if self._kill_at_s is not None:
-            patience_s = max(0.0, self._kill_at_s - time.monotonic())
+        for each in self._attendants:
+            for fd, events in each.interests().items():
+                poll.register(fd, events)
+        deadlines = [each.deadline_s() for each in self._attendants]
+        moments = [at for at in (*deadlines, self._kill_at_s) if at is not None]
+        patience_s = max(0.0, min(moments) - time.monotonic()) if moments else None
         if self._pending:
             patience_s = LOOK_AGAIN_S
         return dict(poll.poll(None if patience_s is None else patience_s * 1000 + 1))
+
+    def _attend(self, ready: dict[int, int]) -> None:
+        for each in self._attendants:
+            each.pump(ready)
+            deadline_s = each.deadline_s()
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                each.due()
 
     def _hear(self) -> None:
         said = os.read(self._status, 4096)
@@ -151,6 +190,8 @@ class _Run:
             self._init = self._told(b"child-pid")
             if self._init is not None:
                 self._init_fd = self._open_init(self._init)
+                for each in self._attendants:
+                    each.inside(self._init)
 
     def _told(self, key: bytes) -> int | None:
         # bwrap writes one JSON object per line. Not json: importing it takes longer than this.
@@ -233,6 +274,8 @@ class _Run:
             gone.poll(END_S * 1000)
         if self._terminal is not None:
             self._terminal.drain()
+        if self._code is not None:
+            return self._code
         told = self._told(b"exit-code")
         if told is not None:
             return told
@@ -243,101 +286,6 @@ class _Run:
             " 'vfsd doctor' says what this machine lacks",
             ExitCode.RUN_FAILED,
         )
-
-
-def _spawn(
-    bwrap: str,
-    options: Sequence[Argument],
-    command: Sequence[str],
-    status: int,
-    pipes: Mapping[int, int],
-    terminal: Terminal | None,
-) -> int:
-    """Start bwrap with the standard streams, its options, `status`, and `pipes` as numbered."""
-    with as_fds(options) as (words, fds):
-        told = memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
-        try:
-            argv = ["bwrap", "--json-status-fd", str(status), "--args", str(told), "--", *command]
-            actions: list[tuple[int, int] | tuple[int, int, int]] = [
-                (os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_fds()
-            ]
-            # The terminal first: its fd may have the number that a pipe is about to get.
-            if terminal is not None:
-                actions += [(os.POSIX_SPAWN_DUP2, terminal.slave, fd) for fd in terminal.covers]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in pipes.items()]
-            for fd in (status, told, *fds):
-                os.set_inheritable(fd, True)
-            # Python ignores these two; the command is to have them as they were.
-            restored = [signal.SIGPIPE, signal.SIGXFSZ]
-            return os.posix_spawn(
-                bwrap, argv, {}, file_actions=actions, setsid=True, setsigdef=restored
-            )
-        except OSError as error:
-            raise UserError(
-                f"{bwrap} cannot be started: {error.strerror}", ExitCode.RUN_FAILED
-            ) from error
-        finally:
-            os.close(told)
-
-
-@contextmanager
-def as_fds(options: Sequence[Argument]) -> Iterator[tuple[list[str], list[int]]]:
-    """Put each `Data` into a file in memory; give the words for bwrap, and the open fds."""
-    words: list[str] = []
-    fds: list[int] = []
-    try:
-        for option in options:
-            if isinstance(option, Data):
-                fds.append(memory_file(option.content))
-                words.append(str(fds[-1]))
-            else:
-                words.append(option)
-        yield words, fds
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def memory_file(content: bytes) -> int:
-    """Return an fd, not inheritable, from which `content` can be read."""
-    fd = _high(os.memfd_create("vfsd-run"))
-    with open(fd, "wb", closefd=False) as target:
-        target.write(content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def _pipe() -> tuple[int, int]:
-    reader, writer = os.pipe()
-    return _high(reader), _high(writer)
-
-
-def _high(fd: int) -> int:
-    """Move an fd to a number above those that a shell can name."""
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW_FDS)
-    finally:
-        os.close(fd)
-
-
-def _inheritable_fds() -> list[int]:
-    """Return the fds that our own parent left open for us, the standard streams apart."""
-    fds = []
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                fds.append(int(name))
-    return fds
-
-
-def _open_missing_streams() -> None:
-    # A standard stream that our parent closed would otherwise be the number of the next file
-    # we open, and the command would read or write that.
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _children(pid: int) -> list[int]:

@@ -109,6 +109,8 @@ class Policy(NamedTuple):
     uid: int = 1000
     """What the caller's own uid is shown as; no other uid exists inside."""
     gid: int = 1000
+    more: tuple[Argument, ...] = ()
+    """Further options of bwrap that close something, such as a filter for system calls."""
 
     @property
     def home(self) -> str:
@@ -123,7 +125,13 @@ class Data(NamedTuple):
     content: bytes
 
 
-Argument = str | Data
+class Handed(NamedTuple):
+    """An argument that stands for the number of a copy of the open `fd`."""
+
+    fd: int
+
+
+Argument = str | Data | Handed
 
 
 def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argument]:
@@ -143,6 +151,7 @@ def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argume
         *("--remount-ro", "/", "--remount-ro", "/proc"),
         *("--chdir", policy.directory),
         *_environment(policy, caller),
+        *policy.more,
     ]
 
 

@@ -34,7 +34,7 @@ def test_where_certificates_may_lie():
 
 
 def test_every_option_that_opens_something_is_named():
-    from vfsd.cli.run import FLAGS, VALUED
+    from vfsd.cli.runoptions import OPTIONS
 
     harmless = {"--quiet", "--help", "--chdir"}
-    assert {option for option in (*FLAGS, *VALUED) if f"`{option}" not in DOCUMENT} <= harmless
+    assert {option for option in OPTIONS if f"`{option}" not in DOCUMENT} <= harmless

@@ -1,0 +1,144 @@
+"""The options of `vfsd run`: one table, from which they are read and their help is written.
+
+Not argparse: importing it would take longer than bwrap does.
+
+Concurrency: pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
+
+class Option(NamedTuple):
+    """One option: its name, what stands for its value (nothing for a switch), what it does."""
+
+    name: str
+    value: str
+    text: str
+    many: bool = False
+
+
+FILES = (
+    Option("--base", "DIR", "show only this directory of a vfsd mount, and start there"),
+    Option("--chdir", "DIR", "start there instead, inside the sandbox"),
+    Option("--bind", "SRC[:DEST]", "show a path of the host inside, writable", many=True),
+    Option("--ro-bind", "SRC[:DEST]", "show a path of the host inside, read-only", many=True),
+    Option(
+        "--path",
+        "DIR",
+        "show a directory of tools, read-only, and look for programs in it first"
+        " (in its bin, if it has one)",
+        many=True,
+    ),
+)
+KEEPING: tuple[Option, ...] = ()
+SURROUNDINGS = (
+    Option(
+        "--env",
+        "KEY[=VALUE]",
+        "set a variable inside; without a value, to what it is here",
+        many=True,
+    ),
+)
+NETWORK = (Option("--net", "", "let it use the host's network"),)
+LIMITS: tuple[Option, ...] = ()
+OTHER = (
+    Option("--quiet", "", "say nothing but what CMD says"),
+    Option("--help", "", "show this (also -h)"),
+)
+
+GROUPS = (
+    ("files", FILES),
+    ("keeping what it writes", KEEPING),
+    ("its surroundings", SURROUNDINGS),
+    ("network", NETWORK),
+    ("limits", LIMITS),
+    ("other", OTHER),
+)
+
+OPTIONS = {option.name: option for _, options in GROUPS for option in options}
+
+HEAD = """\
+usage: vfsd run [options] -- CMD [ARGUMENT ...]
+
+Run a command in a sandbox that sees the mounted tree, and of the host only /usr. Its exit
+code is passed on; 125 means that vfsd itself failed, 126 and 127 what they mean in a shell.
+"""
+TEXT_COLUMN = 24
+WIDTH = 92
+
+
+class Given(NamedTuple):
+    """The command line, read."""
+
+    options: dict[str, list[str]]
+    command: list[str]
+
+    def has(self, option: str) -> bool:
+        """Say whether a switch or an option is there at all."""
+        return option in self.options
+
+    def last(self, option: str) -> str | None:
+        """Return the value of an option that counts once."""
+        return self.options[option][-1] if option in self.options else None
+
+    def all(self, option: str) -> list[str]:
+        """Return the values of an option that can be given several times."""
+        return self.options.get(option, [])
+
+
+def read(arguments: Sequence[str]) -> Given:
+    """Read options up to ``--`` or the command. UserError (125) for what is none."""
+    options: dict[str, list[str]] = {}
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        word = rest.pop(0)
+        if word == "--":
+            break
+        name, separator, value = word.partition("=")
+        if name == "-h":
+            name = "--help"
+        option = OPTIONS.get(name)
+        if option is None or (separator and not option.value):
+            raise _wrong(f"there is no option {word}")
+        if option.value:
+            if not separator:
+                if not rest:
+                    raise _wrong(f"{name} needs a value")
+                value = rest.pop(0)
+            options.setdefault(name, []).append(value)
+        else:
+            options[name] = []
+    if not rest and "--help" not in options:
+        raise _wrong("no command is given; it stands after --")
+    return Given(options, rest)
+
+
+def usage() -> str:
+    """Return the help."""
+    lines = [HEAD]
+    for title, options in GROUPS:
+        if options:
+            lines += [f"{title}:", *(line for each in options for line in _told(each)), ""]
+    repeated = ", ".join(option.name for option in OPTIONS.values() if option.many)
+    return "\n".join([*lines, f"Can be given several times: {repeated}."])
+
+
+def _told(option: Option) -> list[str]:
+    # Not textwrap: it brings the regular expressions, which take longer than all of this.
+    start = f"  {option.name} {option.value}".rstrip()
+    lines = [f"{start:<{TEXT_COLUMN}}"] if len(start) < TEXT_COLUMN else [start, " " * TEXT_COLUMN]
+    for word in option.text.split():
+        if len(lines[-1]) + len(word) >= WIDTH:
+            lines.append(" " * TEXT_COLUMN)
+        lines[-1] += word if lines[-1].endswith(" ") else f" {word}"
+    return lines
+
+
+def _wrong(what: str) -> UserError:
+    return UserError(f"{what} ('vfsd run --help' tells the options)", ExitCode.RUN_FAILED)

@@ -1,0 +1,86 @@
+"""From the words of a `vfsd run` command line to a sandbox's policy.
+
+Concurrency: short blocking calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from vfsd.cli.runoptions import Given
+from vfsd.errors import UserError
+from vfsd.sandbox.mounts import served
+from vfsd.sandbox.spec import Bind, Policy
+
+ROOT_SHOWN_AS = 1000
+"""The uid and gid that root has inside: tools that are root try chown, which nobody can there."""
+
+
+def policy_of(given: Given) -> Policy:
+    base = given.last("--base")
+    place = served(base)
+    shown = place.mountpoint if base is None else place.directory
+    tools = [os.path.abspath(each) for each in given.all("--path")]
+    binds = (
+        *(_bind(each, each, writable=False) for each in tools),
+        *(_bind(*_split(text), writable=False) for text in given.all("--ro-bind")),
+        *(_bind(*_split(text), writable=True) for text in given.all("--bind")),
+    )
+    for bind in binds:
+        _check_target(bind, shown)
+    root = os.getuid() == 0
+    return Policy(
+        command=tuple(given.command),
+        base=Bind(shown, shown, writable=True),
+        directory=os.path.normpath(os.path.join(place.directory, given.last("--chdir") or "")),
+        binds=binds,
+        path=tuple(_programs(each) for each in tools),
+        environment=_environment(given.all("--env")),
+        network="--net" in given.options,
+        uid=ROOT_SHOWN_AS if root else os.getuid(),
+        gid=ROOT_SHOWN_AS if root else os.getgid(),
+    )
+
+
+def _environment(given: Iterable[str]) -> dict[str, str]:
+    environment = {}
+    for text in given:
+        key, separator, value = text.partition("=")
+        if not key:
+            raise UserError(f"--env {text!r} names no variable; write --env KEY=VALUE")
+        if not separator and key not in os.environ:
+            raise UserError(f"--env {key}: it is not set here; write --env {key}=VALUE")
+        environment[key] = value if separator else os.environ[key]
+    return environment
+
+
+def _split(text: str) -> tuple[str, str]:
+    source, separator, target = text.partition(":")
+    source = os.path.abspath(source)
+    return source, target if separator else source
+
+
+def _bind(source: str, target: str, *, writable: bool) -> Bind:
+    if not os.path.exists(source):
+        raise UserError(f"{source} does not exist, so it cannot be shown inside")
+    if not target.startswith("/"):
+        raise UserError(f"the target {target!r} of a bind must be an absolute path")
+    return Bind(source, os.path.normpath(target), writable)
+
+
+def _check_target(bind: Bind, shown: str) -> None:
+    for kept in ("/proc", "/dev"):
+        private = f"{bind.target}/".startswith(f"{kept}/")
+        if private and not bind.target.startswith("/dev/shm/"):
+            raise UserError(f"{kept} is the sandbox's own; bind {bind.source} somewhere else")
+    if bind.target.strip("/") == "" or f"{shown}/".startswith(f"{bind.target}/"):
+        raise UserError(f"{bind.target} would hide the tree; bind {bind.source} somewhere else")
+    # bwrap would make a missing target, and so change the tree.
+    if f"{bind.target}/".startswith(f"{shown}/") and not os.path.lexists(bind.target):
+        raise UserError(f"{bind.target} lies in the tree and does not exist; create it first")
+
+
+def _programs(directory: str) -> str:
+    inner = os.path.join(directory, "bin")
+    return inner if os.path.isdir(inner) else directory
