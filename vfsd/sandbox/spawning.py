@@ -40,19 +40,13 @@ def spawn(
 
     `before` are the words of a program that starts bwrap in its own place.
     """
+    program = before[0] if before else bwrap
     with as_fds(options) as (words, fds):
         told = memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
         try:
-            argv = [
-                *before,
-                bwrap,
-                "--json-status-fd",
-                str(status),
-                "--args",
-                str(told),
-                "--",
-                *command,
-            ]
+            # Where bwrap lies is not told: /proc/1/cmdline is seen inside.
+            start = [*before, bwrap] if before else ["bwrap"]
+            argv = [*start, "--json-status-fd", str(status), "--args", str(told), "--", *command]
             actions: list[tuple[int, int] | tuple[int, int, int]] = [
                 (os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_fds()
             ]
