@@ -30,7 +30,8 @@ from vfsd.control import calls, contents, receiving, sending
 from vfsd.control.calls import AnyPath, place
 from vfsd.control.framing import DATA_LIMIT_BYTES
 from vfsd.control.modes import flags_of, read_umask
-from vfsd.control.replies import Attached, Event, FileInfo, Greeting, events
+from vfsd.control.replies import Attached, Event, FileInfo, Greeting, SnapshotInfo, events
+from vfsd.control.snapshotface import AsyncSnapshots
 from vfsd.control.suspending import Conversation
 from vfsd.control.transfer import Problem, Progress, ProgressCallback, Report
 
@@ -43,6 +44,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Report",
+    "SnapshotInfo",
     "connect",
 ]
 
@@ -75,6 +77,7 @@ class AsyncClient(AsyncResource):
         self._conversation = conversation
         self._call = conversation.call
         self._run = conversation.run
+        self.snapshots = AsyncSnapshots(conversation, self._place)
         self.greeting = greeting
 
     @property

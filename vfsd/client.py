@@ -34,7 +34,8 @@ from vfsd.control.blocking import Conversation
 from vfsd.control.calls import AnyPath, place
 from vfsd.control.modes import flags_of, read_umask
 from vfsd.control.remotefile import RemoteFile
-from vfsd.control.replies import Attached, Event, FileInfo, events
+from vfsd.control.replies import Attached, Event, FileInfo, SnapshotInfo, events
+from vfsd.control.snapshotface import Snapshots
 from vfsd.control.transfer import Problem, Progress, ProgressCallback, Report
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Progress",
     "RemoteFile",
     "Report",
+    "SnapshotInfo",
     "connect",
 ]
 
@@ -68,6 +70,7 @@ class Client:
         self._conversation = Conversation(served, timeout_s)
         self._call = self._conversation.call
         self._run = self._conversation.run
+        self.snapshots = Snapshots(self._conversation, self._place)
         try:
             self.greeting = self._call(calls.hello())
         except BaseException:

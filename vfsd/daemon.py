@@ -32,6 +32,7 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse.session import Session
 from vfsd.handles import HandleTable
+from vfsd.snapshots.live import LiveSnapshots
 from vfsd.tree import Attachment, Tree
 from vfsd.version import __version__
 
@@ -53,6 +54,7 @@ class Daemon:
         self.config = config
         self.tree = tree
         self.handles = handles
+        self.snapshots = LiveSnapshots(self._close)
         self.mountpoint = os.fsencode(config.mountpoint)
         self.session = Session(
             tree,
@@ -138,6 +140,7 @@ class Daemon:
                 }
                 for each in self.tree.attachments.values()
             ],
+            "live_snapshots": len(self.snapshots),
             **self.session.statistics(),
         }
 
@@ -248,6 +251,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 for fh in tuple(self.handles.open_files):
                     nursery.start_soon(self._release, fh)
+            await self.snapshots.close_all()
             async with trio.open_nursery() as nursery:
                 for provider in {self.tree.root.base, *self._watchers}:
                     nursery.start_soon(self._close, provider)

@@ -18,6 +18,7 @@ from vfsd import assembly, runtime
 from vfsd.contract import Caller, Change, Provider
 from vfsd.control.server import serve
 from vfsd.handles import HandleTable
+from vfsd.snapshots.live import LiveSnapshots
 from vfsd.tree import Attachment, Tree
 
 
@@ -49,6 +50,7 @@ class Daemon:
         self.mountpoint = os.fsencode(mountpoint)
         self.root = root
         self.handles = HandleTable()
+        self.snapshots = LiveSnapshots(lambda provider: provider.aclose())
         self.recorder = Recorder()
         self.stop_requested = threading.Event()
         self.endpoint = runtime.bind(self.mountpoint)

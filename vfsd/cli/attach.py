@@ -45,13 +45,13 @@ def _attach(arguments: list[str]) -> int:
         options["links"] = given.links
     with Connections() as connections:
         client, place = connections.locate(given.prefix)
-        _check_below(place, given.prefix)
+        check_below(place, given.prefix)
         try:
             attached = client.attach(
                 absolute(given.source), place, options, read_only=given.read_only
             )
         except OSError as error:
-            raise _told(error, given.prefix, place) from error
+            raise explained(error, given.prefix, place) from error
     if attached.hides:
         print(
             f"vfsd: files that were in {given.prefix} are hidden until it is detached",
@@ -73,22 +73,23 @@ def _detach(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     with Connections() as connections:
         client, place = connections.locate(given.prefix)
-        _check_below(place, given.prefix)
+        check_below(place, given.prefix)
         try:
             client.detach(place, lazy=given.lazy)
         except OSError as error:
-            raise _told(error, given.prefix, place) from error
+            raise explained(error, given.prefix, place) from error
     return ExitCode.OK
 
 
-def _check_below(place: bytes, prefix: str) -> None:
+def check_below(place: bytes, prefix: str) -> None:
+    """Refuse a prefix that is the mountpoint itself. UserError."""
     if not place.strip(b"/"):
         raise UserError(
             f"{prefix} is the mountpoint itself; name a directory below it", ExitCode.USAGE
         )
 
 
-def _told(error: OSError, prefix: str, place: bytes) -> Exception:
+def explained(error: OSError, prefix: str, place: bytes) -> Exception:
     """Return what to tell: about the prefix as it was typed, with what helps."""
     import errno
 

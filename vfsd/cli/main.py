@@ -22,6 +22,7 @@ VERBS = {
     "status": ("vfsd.cli.status", "show what is mounted and attached"),
     "attach": ("vfsd.cli.attach", "attach a provider at a prefix of a mounted tree"),
     "detach": ("vfsd.cli.attach", "take an attached provider away"),
+    "fork": ("vfsd.cli.fork", "attach a writable tree that begins as a snapshot"),
     "ls": ("vfsd.cli.files", "list a directory through the control socket"),
     "cat": ("vfsd.cli.files", "print files through the control socket"),
     "put": ("vfsd.cli.files", "copy files and directories into the tree"),

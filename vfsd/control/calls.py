@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from vfsd.attributes import StatFs
-from vfsd.control import protocol, replies
+from vfsd.control import protocol, replies, snapshotverbs
 from vfsd.control.framing import Request
-from vfsd.control.protocol import PutEntry, Verb
+from vfsd.control.protocol import PutEntry
 from vfsd.control.validation import render
+from vfsd.control.verb import Verb
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -84,11 +85,45 @@ def detach(prefix: bytes, *, lazy: bool) -> Call[None]:
 
 
 def snapshot(prefix: bytes, at: bytes) -> Call[replies.Attached]:
-    return Call(protocol.Snapshot(prefix, at), replies.attached)
+    return Call(snapshotverbs.Snapshot(prefix, at), replies.attached)
 
 
 def fork(prefix: bytes, at: bytes) -> Call[replies.Attached]:
-    return Call(protocol.Fork(prefix, at), replies.attached)
+    return Call(snapshotverbs.Fork(prefix, at), replies.attached)
+
+
+def create_snapshot(name: str, prefix: bytes, *, replace: bool) -> Call[replies.SnapshotInfo]:
+    verb = snapshotverbs.CreateSnapshot(os.fsencode(name), prefix, replace)
+    return Call(verb, replies.snapshot_info)
+
+
+def list_snapshots() -> Steps[list[replies.SnapshotInfo]]:
+    """List all live snapshots, page by page."""
+    found: list[replies.SnapshotInfo] = []
+    after: bytes | None = b""
+    while after is not None:
+        page = yield Call(snapshotverbs.ListSnapshots(after), replies.snapshot_page)
+        found += page.snapshots
+        if page.after is not None and page.after <= after:
+            raise replies.ReplyError("a listing that does not go on")
+        after = page.after
+    return found
+
+
+def show_snapshot(name: str) -> Call[replies.SnapshotInfo]:
+    return Call(snapshotverbs.ShowSnapshot(os.fsencode(name)), replies.snapshot_info)
+
+
+def remove_snapshot(name: str) -> Call[None]:
+    return Call(snapshotverbs.RemoveSnapshot(os.fsencode(name)), replies.nothing)
+
+
+def attach_snapshot(name: str, at: bytes) -> Call[replies.Attached]:
+    return Call(snapshotverbs.AttachSnapshot(os.fsencode(name), at), replies.attached)
+
+
+def fork_snapshot(name: str, at: bytes) -> Call[replies.Attached]:
+    return Call(snapshotverbs.ForkSnapshot(os.fsencode(name), at), replies.attached)
 
 
 def watch(prefix: bytes) -> Call[list[replies.Event]]:

@@ -9,11 +9,14 @@ Concurrency: called from the event loop only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vfsd.contract import Caller, Provider
 from vfsd.handles import HandleTable
 from vfsd.tree import Attachment, Tree
+
+if TYPE_CHECKING:
+    from vfsd.snapshots.live import LiveSnapshots
 
 
 class Host(Protocol):
@@ -22,6 +25,7 @@ class Host(Protocol):
     tree: Tree
     handles: HandleTable
     mountpoint: bytes
+    snapshots: LiveSnapshots
 
     async def attach(
         self,

@@ -1,9 +1,9 @@
 """The verbs of the control socket, and the parameters of each.
 
 A verb is a frozen dataclass: its fields are the parameters, those with a default may be left
-out. `VERBS` is the only list of them; docs/CONTROL.md carries the same table and a test
-compares the two. Paths are bytes and relative to the tree's root, with or without a leading
-slash.
+out. `VERBS` is the only list of them, those on snapshots stand in snapshotverbs.py;
+docs/CONTROL.md carries the same table and a test compares the two. Paths are bytes and
+relative to the tree's root, with or without a leading slash.
 
 What it is *not*: the bytes on the wire (framing.py), what a verb does (service.py and its
 neighbours), or how parameters are checked (validation.py).
@@ -16,13 +16,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vfsd.control.framing import DATA_LIMIT_BYTES
+from vfsd.control.snapshotverbs import (
+    AttachSnapshot,
+    CreateSnapshot,
+    Fork,
+    ForkSnapshot,
+    ListSnapshots,
+    RemoveSnapshot,
+    ShowSnapshot,
+    Snapshot,
+)
+from vfsd.control.verb import PAGE_LIMIT, Verb
 
 VERSION = 1
 """Changes when a verb's meaning does; a daemon speaks exactly the versions in `VERSIONS`."""
 VERSIONS = (1,)
 
-PAGE_LIMIT = 4096
-"""Entries in one page of a listing."""
 BATCH_LIMIT = 4096
 """Files in one `put` or `fetch`."""
 PATH_LIMIT_BYTES = 1 << 16
@@ -36,12 +45,6 @@ The content is the data of a regular file, the target of a symlink, the device n
 device, None for others. Mode 0 makes a hard link: the content is the path, below `at`, of the
 file to link.
 """
-
-
-class Verb:
-    """What all parameter classes are; their first docstring line is the verb's meaning."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +80,6 @@ class Detach(Verb):
 
     prefix: bytes
     lazy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot(Verb):
-    """Attach a sealed copy of what is attached at `prefix` at another prefix."""
-
-    prefix: bytes
-    at: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Fork(Verb):
-    """Attach a writable copy of what is attached at `prefix` at another prefix."""
-
-    prefix: bytes
-    at: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +358,12 @@ VERBS: dict[str, type[Verb]] = {
     "detach": Detach,
     "snapshot": Snapshot,
     "fork": Fork,
+    "snapshot_create": CreateSnapshot,
+    "snapshot_list": ListSnapshots,
+    "snapshot_show": ShowSnapshot,
+    "snapshot_remove": RemoveSnapshot,
+    "snapshot_attach": AttachSnapshot,
+    "snapshot_fork": ForkSnapshot,
     "watch": Watch,
     "stat": StatFile,
     "list": ListDirectory,

@@ -74,6 +74,29 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A live snapshot; `files` and `size_bytes` are None where its provider does not count.
+
+    `prefix`: where its tree was attached; `parent`: the snapshot that the tree went on from.
+    """
+
+    name: str
+    prefix: bytes
+    provider: str
+    parent: str | None
+    created_ns: int
+    files: int | None
+    size_bytes: int | None
+
+
+class SnapshotPage(NamedTuple):
+    """Part of a listing of snapshots; as `Page`."""
+
+    snapshots: list[SnapshotInfo]
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Greeting:
     """What the daemon says of itself."""
 
@@ -143,6 +166,36 @@ def attached(value: object) -> Attached:
         }:
             return Attached(prefix, os.fsdecode(provider), read_only, hides)
     raise ReplyError("no attachment")
+
+
+def snapshot_info(value: object) -> SnapshotInfo:
+    match value:
+        case {
+            "name": bytes(name),
+            "prefix": bytes(prefix),
+            "provider": bytes(provider),
+            "parent": (bytes() | None) as parent,
+            "created_ns": int(created_ns),
+            "files": (int() | None) as files,
+            "size_bytes": (int() | None) as size_bytes,
+        }:
+            return SnapshotInfo(
+                os.fsdecode(name),
+                prefix,
+                os.fsdecode(provider),
+                None if parent is None else os.fsdecode(parent),
+                created_ns,
+                files,
+                size_bytes,
+            )
+    raise ReplyError("no snapshot")
+
+
+def snapshot_page(value: object) -> SnapshotPage:
+    match value:
+        case {"snapshots": list(snapshots), "after": (bytes() | None) as after}:
+            return SnapshotPage([snapshot_info(each) for each in snapshots], after)
+    raise ReplyError("no page of snapshots")
 
 
 def greeting(value: object) -> Greeting:

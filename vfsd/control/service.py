@@ -1,7 +1,8 @@
 """From a checked verb to what it does: the verbs on the daemon and its tree, and the table.
 
-Verbs on files live in looking.py, changing.py, placing.py, putting.py, removing.py and
-openwork.py; each is a function of (work, verb) that returns a plain value for the wire.
+Verbs on snapshots live in snapshotting.py, those on files in looking.py, changing.py,
+placing.py, putting.py, removing.py and openwork.py; each is a function of (work, verb) that
+returns a plain value for the wire.
 
 What it is *not*: sockets and connections (server.py).
 
@@ -10,26 +11,30 @@ Concurrency: a request runs in its own task; a mutation is answered once every d
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from vfsd.control import changing, looking, openwork, placing, putting, removing, watching
+from vfsd.control import (
+    changing,
+    looking,
+    openwork,
+    placing,
+    putting,
+    removing,
+    snapshotting,
+    watching,
+)
 from vfsd.control.protocol import (
     VERBS,
     Attach,
     Detach,
-    Fork,
-    Snapshot,
     Status,
     Stop,
-    Verb,
 )
+from vfsd.control.verb import Verb
 from vfsd.control.work import Work
-from vfsd.errors import fail
-from vfsd.tree import Attachment, split_path
 
 Handler = Callable[[Work, Verb], Awaitable[object]]
 
@@ -64,7 +69,7 @@ async def attach(work: Work, verb: Attach) -> object:
     attachment = await work.host.attach(
         verb.prefix, source, options, work.caller, read_only=verb.read_only
     )
-    return describe(attachment)
+    return snapshotting.describe(attachment)
 
 
 async def detach(work: Work, verb: Detach) -> object:
@@ -72,42 +77,19 @@ async def detach(work: Work, verb: Detach) -> object:
     return None
 
 
-async def snapshot(work: Work, verb: Snapshot) -> object:
-    provider = _attached(work, verb.prefix).provider.snapshot()
-    return describe(await work.host.attach_provider(verb.at, provider, work.caller, read_only=True))
-
-
-async def fork(work: Work, verb: Fork) -> object:
-    provider = _attached(work, verb.prefix).provider.fork()
-    return describe(
-        await work.host.attach_provider(verb.at, provider, work.caller, read_only=False)
-    )
-
-
-def describe(attachment: Attachment) -> dict[str, object]:
-    """Return an attachment as it crosses the wire."""
-    return {
-        "prefix": attachment.prefix,
-        "provider": os.fsencode(attachment.provider.describe()),
-        "read_only": attachment.read_only,
-        "hides": attachment.hides,
-    }
-
-
-def _attached(work: Work, prefix: bytes) -> Attachment:
-    attachment = work.tree.attachments.get(b"/".join(split_path(prefix)))
-    if attachment is None:
-        raise fail(errno.EINVAL, prefix)
-    return attachment
-
-
 _BY_NAME = {
     "status": status,
     "stop": stop,
     "attach": attach,
     "detach": detach,
-    "snapshot": snapshot,
-    "fork": fork,
+    "snapshot": snapshotting.snapshot,
+    "fork": snapshotting.fork,
+    "snapshot_create": snapshotting.create,
+    "snapshot_list": snapshotting.list_,
+    "snapshot_show": snapshotting.show,
+    "snapshot_remove": snapshotting.remove,
+    "snapshot_attach": snapshotting.attach,
+    "snapshot_fork": snapshotting.fork_named,
     "watch": watching.watch,
     "stat": looking.stat,
     "list": looking.list_directory,

@@ -14,7 +14,8 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import NamedTuple, get_args, get_origin, get_type_hints
 
-from vfsd.control.protocol import BOUNDS, LENGTHS, NAMES, VERBS, Verb
+from vfsd.control.protocol import BOUNDS, LENGTHS, NAMES, VERBS
+from vfsd.control.verb import Verb
 
 Check = Callable[[object], bool]
 

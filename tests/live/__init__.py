@@ -1,0 +1,1 @@
+"""Snapshots that live in a daemon's memory: names, costs, guarantees under load."""

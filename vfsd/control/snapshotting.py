@@ -1,0 +1,156 @@
+"""The verbs on snapshots and forks: what is attached is frozen, named, attached again.
+
+What it is *not*: the names themselves (vfsd/snapshots/live.py, which the host holds).
+
+Concurrency: freezing and naming is one step; closing what a removal freed may suspend.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from vfsd.contract import Provider
+from vfsd.control.snapshotverbs import (
+    AttachSnapshot,
+    CreateSnapshot,
+    Fork,
+    ForkSnapshot,
+    ListSnapshots,
+    RemoveSnapshot,
+    ShowSnapshot,
+    Snapshot,
+)
+from vfsd.control.work import Work
+from vfsd.errors import UserError, fail
+from vfsd.exitcodes import ExitCode
+from vfsd.tree import Attachment, split_path
+
+if TYPE_CHECKING:
+    from vfsd.snapshots.live import LiveSnapshot
+
+
+async def snapshot(work: Work, verb: Snapshot) -> object:
+    tree = _attached(work, verb.prefix).base
+    return await _attach(work, verb.at, tree, _frozen(tree), read_only=True)
+
+
+async def fork(work: Work, verb: Fork) -> object:
+    tree = _attached(work, verb.prefix).base
+    try:
+        child = tree.fork()
+    except OSError as error:
+        raise _explained(error, tree) from error
+    return await _attach(work, verb.at, tree, child, read_only=False)
+
+
+async def create(work: Work, verb: CreateSnapshot) -> object:
+    attachment = _attached(work, verb.prefix)
+    snapshots, name = work.host.snapshots, _name(verb.name)
+    try:
+        made, replaced = snapshots.create(
+            name, attachment.base, attachment.prefix, replace=verb.replace
+        )
+    except OSError as error:
+        raise _explained(error, attachment.base) from error
+    if replaced is not None:
+        await snapshots.discard(replaced)
+    return record(made)
+
+
+async def list_(work: Work, verb: ListSnapshots) -> object:
+    """Return ``{snapshots, after}``."""
+    found = list(work.host.snapshots)
+    first = bisect_right(found, _name(verb.after), key=lambda each: each.name)
+    page = found[first : first + verb.limit]
+    more = first + len(page) < len(found)
+    return {
+        "snapshots": [record(each) for each in page],
+        "after": os.fsencode(page[-1].name) if more else None,
+    }
+
+
+async def show(work: Work, verb: ShowSnapshot) -> object:
+    return record(work.host.snapshots.get(_name(verb.name)))
+
+
+async def remove(work: Work, verb: RemoveSnapshot) -> object:
+    await work.host.snapshots.remove(_name(verb.name))
+    return None
+
+
+async def attach(work: Work, verb: AttachSnapshot) -> object:
+    provider = work.host.snapshots.view(_name(verb.name))
+    return describe(await work.host.attach_provider(verb.at, provider, work.caller, read_only=True))
+
+
+async def fork_named(work: Work, verb: ForkSnapshot) -> object:
+    provider = work.host.snapshots.fork(_name(verb.name))
+    return describe(
+        await work.host.attach_provider(verb.at, provider, work.caller, read_only=False)
+    )
+
+
+def record(snapshot: LiveSnapshot) -> dict[str, object]:
+    """Return a live snapshot as it crosses the wire."""
+    counters = snapshot.provider.statistics()
+    return {
+        "name": os.fsencode(snapshot.name),
+        "prefix": snapshot.prefix,
+        "provider": os.fsencode(snapshot.provider.describe()),
+        "parent": None if snapshot.parent is None else os.fsencode(snapshot.parent),
+        "created_ns": snapshot.created_ns,
+        "files": _count(counters.get("present_files")),
+        "size_bytes": _count(counters.get("used_bytes")),
+    }
+
+
+def describe(attachment: Attachment) -> dict[str, object]:
+    """Return an attachment as it crosses the wire."""
+    return {
+        "prefix": attachment.prefix,
+        "provider": os.fsencode(attachment.provider.describe()),
+        "read_only": attachment.read_only,
+        "hides": attachment.hides,
+    }
+
+
+async def _attach(
+    work: Work, at: bytes, tree: Provider, child: Provider, *, read_only: bool
+) -> dict[str, object]:
+    work.host.snapshots.inherit(tree, child)
+    return describe(await work.host.attach_provider(at, child, work.caller, read_only=read_only))
+
+
+def _frozen(tree: Provider) -> Provider:
+    try:
+        return tree.snapshot()
+    except OSError as error:
+        raise _explained(error, tree) from error
+
+
+def _attached(work: Work, prefix: bytes) -> Attachment:
+    attachment = work.tree.attachments.get(b"/".join(split_path(prefix)))
+    if attachment is None:
+        raise fail(errno.EINVAL, prefix)
+    return attachment
+
+
+def _explained(error: OSError, tree: Provider) -> Exception:
+    if error.errno != errno.EOPNOTSUPP:
+        return error
+    return UserError(
+        f"{tree.describe()} cannot be frozen; attach an overlay on it, which can",
+        ExitCode.REFUSED,
+    )
+
+
+def _name(name: bytes) -> str:
+    # As it is: names of another form are refused where they would be taken.
+    return os.fsdecode(name)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,35 @@
+"""What a snapshot may be called: one rule for those in a daemon's memory and those in the store.
+
+A name stands in commands, in ``snapshot:NAME`` and as a file's name, so it starts with a letter
+or a digit, goes on with those and ``. _ - + @``, and has at most `NAME_LIMIT` of them. What
+holds a ``/`` or starts with a dot is therefore always a path.
+
+Concurrency: pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
+NAME_LIMIT = 128
+
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+@-]{{0,{NAME_LIMIT - 1}}}", re.ASCII)
+
+
+def is_name(text: str) -> bool:
+    """Say whether a snapshot may be called `text`."""
+    return _NAME.fullmatch(text) is not None
+
+
+def check_name(text: str) -> str:
+    """Return `text` if a snapshot may be called that. UserError (USAGE) otherwise."""
+    if is_name(text):
+        return text
+    raise UserError(
+        f"a snapshot cannot be named {text[: NAME_LIMIT + 1]!r}; use letters, digits and ._-+@,"
+        f" at most {NAME_LIMIT}, beginning with a letter or a digit",
+        ExitCode.USAGE,
+    )
