@@ -44,10 +44,7 @@ class FileMethods(Host):
         assert isinstance(node, HostNode)
         if not stat_module.S_ISLNK(node.kind):
             raise fail(errno.EINVAL)
-        target = await self._access.on_file(node, lambda held: os.readlink(b"", dir_fd=held.fd))
-        if node.parent is None:
-            raise fail(errno.ESTALE)
-        return await self._links.shown(node.parent, target, node.slow)
+        return await self._links.readlink(node)
 
     # -- content --------------------------------------------------------------------------
 

@@ -42,7 +42,8 @@ class Host(Provider):
         self._guard = options.chosen_guard()
         self._access = Access(root, self._guard, options.threads)
         self._table = self._access.table
-        self._links = LinkView(self._access, options.links, source)
+        self._links = LinkView(self._access, options.links, source, self.report)
+        self._table.moved = self._links.moved
         self._orphans = Orphans(self._access.fds.limit)
         self._live = Live(self._access, self.report)
         self._xattrs = _has_xattrs(root.fd)
@@ -139,6 +140,11 @@ class Host(Provider):
         if not node.placed and held is not None:
             self._orphans.add(node, held)
 
+    def _put(self, node: HostNode, parent: HostNode, name: bytes) -> None:
+        self._table.place(node, parent, name)
+        if stat_module.S_ISDIR(node.kind):
+            self._links.moved(node)
+
     def _renamed(
         self,
         parent: HostNode,
@@ -154,11 +160,11 @@ class Host(Provider):
         self._table.left(parent, name)
         self._table.left(new_parent, new_name)
         if moved is not None:
-            self._table.place(moved, new_parent, new_name)
+            self._put(moved, new_parent, new_name)
         if replaced is None:
             return
         if flags == RENAME_EXCHANGE:
-            self._table.place(replaced, parent, name)
+            self._put(replaced, parent, name)
         else:
             self._lost_name(replaced, held)
 

@@ -8,10 +8,14 @@ here, names below the root lead nowhere else.
   is absolute or goes out and in again by the root's own path.
 - A target that leads out is EACCES to read (`deny`), or the link is as good as absent (`hide`),
   or it is shown as a path below another attached prefix (`map`), EACCES where that has none.
+- `keep` judges nothing: every target is shown as stored, host paths included, and leads whoever
+  follows it where it leads in their own namespace. So do layers of an overlay, whose targets are
+  a guest's data, and virtual environments that link to an interpreter of the system.
 - Only the link's own target is judged; a last symlink that it names is judged when its turn
   comes, so a chain ends where its last link may not lead.
 
-A host path is never shown except as part of what a relative target or a mapped prefix says.
+But for `keep`, a host path is never shown except as part of what a mapped prefix says, or a
+relative target that stays inside.
 
 Concurrency: `LinkRules` holds no state; `Surroundings.is_link` may block.
 
@@ -30,6 +34,11 @@ from vfsd.provider import PATH_MAX
 
 LINKS_MAX = 40
 """Symlinks looked through while one target is judged; the kernel gives up there as well."""
+
+LEADS_OUT = (
+    "the symlink leads out of the attached directory; --links keep shows where, and "
+    "--links map=DIRECTORY:PREFIX shows it inside"
+)
 
 ReadLink = Callable[[Sequence[bytes], bytes], bytes | None]
 """Returns the target if that name in the directory those names lead to is a symlink."""
@@ -50,6 +59,7 @@ class LinkRules:
     """What is done about links that lead out."""
 
     hide: bool = False
+    keep: bool = False
     maps: tuple[Map, ...] = field(default=())
 
 
@@ -159,7 +169,10 @@ def _walked(
             continue
         links += 1
         if links > LINKS_MAX:
-            return None  # The kernel gives up as well.
+            # The kernel gives up as well, so it leads nowhere; but its text must not tell of
+            # what lies outside.
+            _below(roots, _joined(roots[0], directory, names))
+            return None
         if inner.startswith(b"/"):
             if not _is_below(roots, inner):
                 return _below(roots, b"/".join([inner, *reversed(todo)]))
@@ -182,4 +195,4 @@ def _mapped(rules: LinkRules, path: bytes, others: Sources) -> bytes:
             if len(shown) >= PATH_MAX:
                 raise fail(errno.ENAMETOOLONG)
             return shown
-    raise fail(errno.EACCES)
+    raise OSError(errno.EACCES, LEADS_OUT)

@@ -1,7 +1,8 @@
 """Symlinks as the provider shows them: the rules of links.py, applied to what the host has.
 
 A link that leads out is seen by lookup but cannot be read (`deny`), or is not seen at all
-(`hide`). Its size is that of the target that is shown, as POSIX has it.
+(`hide`), or shown as stored like any other (`keep`). Its size is that of the target that is
+shown, as POSIX has it.
 
 Concurrency: as the provider's methods.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from weakref import WeakSet
 
 from providers.passthrough import look
@@ -18,7 +20,7 @@ from providers.passthrough.links import LinkRules, below, shown_target
 from providers.passthrough.look import Found, stat_of
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
-from vfsd.provider import Stat
+from vfsd.provider import Change, Stat
 
 _views: WeakSet[LinkView] = WeakSet()
 """All of this process, for `links=map=PREFIX`."""
@@ -27,10 +29,15 @@ _views: WeakSet[LinkView] = WeakSet()
 class LinkView:
     """What one provider shows of its symlinks."""
 
-    def __init__(self, access: Access, rules: LinkRules, source: str) -> None:
+    def __init__(
+        self, access: Access, rules: LinkRules, source: str, report: Callable[[Change], None]
+    ) -> None:
         """`source` is where the root was found; links may speak of it by that path."""
         self._access = access
         self._rules = rules
+        self._report = report
+        self._read: WeakSet[HostNode] = WeakSet()
+        """Links whose target was told, which doors may keep."""
         self._given = (
             os.fsencode(os.path.realpath(source)),
             os.fsencode(os.path.abspath(source)),
@@ -45,6 +52,8 @@ class LinkView:
 
     async def shown(self, parent: HostNode, target: bytes, slow: bool) -> bytes:
         """Return what `readlink` is to give for a link in `parent`. EACCES."""
+        if self._rules.keep:
+            return target
         mountpoint = self.mountpoint
         if mountpoint is not None and _leads_into(mountpoint, target):
             return target
@@ -59,6 +68,27 @@ class LinkView:
 
     def _other_roots(self) -> list[bytes]:
         return [path for each in list(_views) if each is not self for path in each._given]
+
+    async def readlink(self, node: HostNode) -> bytes:
+        """Return what a link shows. ESTALE, EACCES."""
+        target = await self._access.on_file(node, lambda held: os.readlink(b"", dir_fd=held.fd))
+        if node.parent is None:
+            raise fail(errno.ESTALE)
+        shown = await self.shown(node.parent, target, node.slow)
+        if not self._rules.keep:
+            self._read.add(node)
+        return shown
+
+    def moved(self, directory: HostNode) -> None:
+        """A directory stands elsewhere now, and what the links below it show goes by that."""
+        if self._rules.hide:
+            self._report(Change())
+            return
+        for node in [
+            each for each in self._read if self._access.table.stands_below(each, directory)
+        ]:
+            self._read.discard(node)
+            self._report(Change(node))
 
     async def stat(
         self, parent: HostNode, found: Found, stat: Stat, slow: bool, *, made: bool = False

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -112,6 +113,8 @@ class NodeTable:
         self._devices: dict[int, int] = {}
         self._minted: dict[Key, tuple[bytes, int]] = {}
         self._next_minted = HOST_LIMIT + ((DEVICES_MAX + 1) << DEVICE_BITS)
+        self.moved: Callable[[HostNode], None] = lambda directory: None
+        """Called when a known directory was found, or put, at another place."""
         self._by_key[self.root.key] = self.root
         self._by_number[ROOT_NUMBER] = self.root
 
@@ -127,7 +130,8 @@ class NodeTable:
         key = (stat.st_dev, stat.st_ino)
         kind = stat_module.S_IFMT(stat.st_mode)
         node = self._by_key.get(key)
-        if node is None or node.mark != mark or node.kind != kind:
+        known = node is not None and node.mark == mark and node.kind == kind
+        if node is None or not known:
             node = HostNode(self._number(key, mark), key, mark, kind)
             self._by_key[key] = node
             self._by_number[node.number] = node
@@ -135,6 +139,8 @@ class NodeTable:
         node.setid = bool(stat.st_mode & 0o6000)
         if node is not self.root and (node.parent is not parent or node.name != name):
             self.place(node, parent, name)
+            if known and kind == stat_module.S_IFDIR:
+                self.moved(node)
         return node
 
     def left(self, parent: HostNode, name: bytes) -> HostNode | None:
@@ -188,6 +194,10 @@ class NodeTable:
     def is_below(self, number: int, top: HostNode) -> bool:
         """Say whether the node of that number is `top` or was last seen below it."""
         node = self._by_number.get(number)
+        return node is not None and self.stands_below(node, top)
+
+    def stands_below(self, node: HostNode | None, top: HostNode) -> bool:
+        """Say whether `node` is `top` or was last seen below it."""
         for _ in range(DEPTH_MAX):
             if node is None or node is top:
                 return node is top

@@ -63,10 +63,13 @@ def _links(value: str) -> LinkRules:
         return LinkRules()
     if value == "hide":
         return LinkRules(hide=True)
+    if value == "keep":
+        return LinkRules(keep=True)
     name, separator, maps = value.partition("=")
     if name != "map" or not separator:
         raise _refusal(
-            f"links={value} is not understood; write links=deny, links=hide or links=map=PREFIX"
+            f"links={value} is not understood; write links=deny, links=hide, links=keep, "
+            "links=map=PREFIX or links=map=DIRECTORY:PREFIX"
         )
     return LinkRules(maps=_maps(maps))
 
@@ -80,7 +83,8 @@ def _maps(text: str) -> tuple[Map, ...]:
     ):
         raise _refusal(
             f"links=map={text} is not understood; write an absolute PREFIX below the mount, or "
-            "DIRECTORY:PREFIX with an absolute host directory, several with colons"
+            "DIRECTORY:PREFIX with an absolute host directory; of several pairs each follows "
+            "the one before after a further colon"
         )
     if alone:
         return (Map(None, _prefix(text)),)

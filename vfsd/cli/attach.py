@@ -27,9 +27,12 @@ def _attach(arguments: list[str]) -> int:
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed by it")
     parser.add_argument(
         "--links",
-        metavar="deny|hide|map=PREFIX",
-        help="for a directory: what is done with symlinks that lead out of it; the same as"
-        " -o links=...",
+        metavar="POLICY",
+        help="for a directory: what is done with symlinks that lead out of it. deny (the default):"
+        " reading one fails; hide: they are not there; keep: they are shown as they are;"
+        " map=PREFIX: they are shown below the attached PREFIX that serves what they lead to;"
+        " map=DIRECTORY:PREFIX[:DIRECTORY:PREFIX...]: what leads below DIRECTORY is shown below"
+        " PREFIX. The same as -o links=...",
     )
     parser.add_argument(
         "-o",

@@ -77,7 +77,7 @@ def _unknown(verb: str) -> str:
 
 
 def _sentence(error: OSError) -> str:
-    what = os.strerror(error.errno) if error.errno else str(error)
+    what = error.strerror or str(error)
     name = error.filename
     if isinstance(name, bytes):
         name = os.fsdecode(name)

@@ -58,7 +58,7 @@ class Outcome:
         elif isinstance(error, ConnectionError):
             raise error
         else:
-            why = os.strerror(error.errno) if error.errno else str(error)
+            why = error.strerror or str(error)
             self.say(f"{path}: {why}", exit_code_of(error))
 
     def say(self, sentence: str, code: int = ExitCode.FAILED) -> None:

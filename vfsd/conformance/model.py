@@ -143,7 +143,9 @@ class Model:
             world.oracle.items[path] = Item("directory")
 
     async def _symlink(self, world: World) -> None:
-        path, target = self._path(world), b"../" + self._path(world)
+        # A target that stays inside, wherever renames carry it: some providers judge targets.
+        path = self._path(world)
+        target = b"./" * self.chance.randrange(3) + self._path(world)
         errors = world.oracle.make_errors(path)
         if await self._try(world, f"symlink {path!r}", errors, world.files.symlink(path, target)):
             world.oracle.items[path] = Item("symlink", target=target)

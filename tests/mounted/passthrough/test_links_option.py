@@ -5,12 +5,18 @@ import os
 
 import pytest
 
+from tests.mounted.passthrough.attached import eventually
+
 pytestmark = [pytest.mark.fuse, pytest.mark.root]
 
 
 @pytest.fixture
-def attach(vfsd_mount, tmp_path):
-    mount = vfsd_mount()
+def mount(vfsd_mount):
+    return vfsd_mount()
+
+
+@pytest.fixture
+def attach(mount):
     names = []
 
     def attach(source, name, *options):
@@ -77,6 +83,46 @@ def test_map_of_a_directory_in_the_mount_does_not_wait_for_itself(attach, tree):
     done, path = attach(root, "app", "--links", f"map={store_path}/new/x:/somewhere")
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(path)) == ["link", "tool"]
+
+
+def test_keep(attach, tree):
+    root, store = tree
+    _, path = attach(root, "app", "--links", "keep")
+    assert os.readlink(path / "link") == str(store / "package")
+    assert (path / "link").read_bytes() == b"from the store"
+    assert os.path.realpath(path / "tool") == os.path.realpath("/usr/bin/env")
+
+
+def test_a_refused_link_says_what_would_show_it(attach, tree, mount):
+    _, path = attach(tree[0], "app")
+    done = mount.vfsd("cat", str(path / "link"))
+    assert done.returncode == 7
+    assert "--links keep" in done.stderr
+    assert "--links map=" in done.stderr
+    assert str(tree[1]) not in done.stderr
+
+
+@pytest.mark.parametrize("by", ["the mount", "the host"])
+def test_a_link_follows_its_directory(attach, tree, by):
+    """The kernel keeps what a link showed; it shows something else from another depth."""
+    root, _ = tree
+    (root / "a/b").mkdir(parents=True)
+    (root / "file").write_bytes(b"inside")
+    (root / "a/b/absolute").symlink_to(root / "file")
+    (root / "a/b/relative").symlink_to("../../file")
+    _, path = attach(root, "app")
+    for name in ("absolute", "relative"):
+        assert os.readlink(path / "a/b" / name) == "../../file"
+        assert (path / "a/b" / name).read_bytes() == b"inside"
+    place = path if by == "the mount" else root
+    os.rename(place / "a/b", place / "c")
+    eventually(lambda: (path / "c/absolute").is_symlink(), "the rename")
+    eventually(
+        lambda: os.readlink(path / "c/absolute") == "../file", "the target from its new place"
+    )
+    assert (path / "c/absolute").read_bytes() == b"inside"
+    with pytest.raises(PermissionError):
+        os.readlink(path / "c/relative")
 
 
 def test_another_word_is_refused(attach, tree):

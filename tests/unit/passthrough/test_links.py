@@ -94,6 +94,7 @@ def test_what_leads_inside_by_the_roots_own_path_is_made_relative(directory, tar
         (b"", b"sub/far/../x"),
         (b"", b"out/../x"),
         (b"", b"sub/../../x"),
+        (b"", b"loop/../../home/someone/secret"),
         (b"", b"/proc/self/root/etc"),
         (b"", b"/proc/self/cwd"),
     ],
@@ -208,6 +209,29 @@ async def test_mapped_links_lead_to_the_other_prefix(trees):
         async with served(trees / "out"):
             assert await files.readlink(b"out") == b"/virtual/out"
             assert await files.readlink(b"out-relative") == b"/virtual/out/secret"
+
+
+@pytest.mark.parametrize("threads", ["never", "always"])
+async def test_kept_links_are_shown_as_stored(trees, threads):
+    async with served(trees / "root", links="keep", threads=threads) as files:
+        for name in sorted(os.listdir(trees / "root")):
+            if (trees / "root" / name).is_symlink():
+                stored = os.readlink(trees / "root" / name)
+                assert await files.readlink(name.encode()) == os.fsencode(stored)
+                assert (await files.stat(name.encode())).size == len(stored)
+        node = await files.node(b"out-relative")
+        for flags in (os.O_RDONLY, os.O_WRONLY | os.O_TRUNC):
+            with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+                await files.provider.open(node, flags, files.caller)
+        with pytest.raises(NotADirectoryError):
+            await files.provider.lookup(await files.node(b"out"), b"secret")
+    assert (trees / "out/secret").read_bytes() == b"secret"
+
+
+async def test_a_refusal_names_the_ways_round(trees):
+    async with served(trees / "root") as files:
+        with pytest.raises(PermissionError, match=r"--links keep .* --links map="):
+            await files.readlink(b"out")
 
 
 async def test_unlink_and_rename_work_on_the_link_itself(trees):
