@@ -1,0 +1,1 @@
+"""The store of snapshots, and the trees it reads."""
