@@ -69,6 +69,32 @@ async def test_model_finds_a_rare_fault_and_names_its_seed():
         await Model(Files(LosesRareWrites()), 77).run()
 
 
+class TakesItsForksAlong(MemoryProvider):
+    """Closing a version closes those that were made from it as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = []
+
+    def fork(self):
+        child = super().fork()
+        child.made = []
+        self.made.append(child)
+        return child
+
+    snapshot = fork
+
+    async def aclose(self):
+        await super().aclose()
+        for child in self.made:
+            await child.aclose()
+
+
+async def test_model_finds_a_version_that_is_closed_with_another():
+    with pytest.raises(CheckFailed, match=r"it is closed"):
+        await Model(Files(TakesItsForksAlong()), 1).run()
+
+
 async def test_model_is_repeatable():
     stories = []
     for _ in range(2):

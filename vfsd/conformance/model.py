@@ -57,6 +57,7 @@ class Model:
             (3, self._drop),
             (1, self._snapshot),
             (1, self._fork),
+            (1, self._discard),
         ]
         traits = files.traits
         if traits.hard_links:
@@ -250,7 +251,9 @@ class Model:
         self.made += 1
         self._note(world, f"snapshot {self.made}")
         sealed = World(f"snapshot {self.made}", Files(provider), world.oracle.copy())
-        self.sealed = [*self.sealed[-(WORLDS_MAX - 1) :], sealed]
+        self.sealed.append(sealed)
+        if len(self.sealed) > WORLDS_MAX:
+            await self._close(self.sealed.pop(0))
 
     async def _fork(self, world: World) -> None:
         source = self.chance.choice([world, *self.sealed])
@@ -264,6 +267,21 @@ class Model:
         self.made += 1
         self._note(source, f"fork {self.made}")
         self.worlds.append(World(f"fork {self.made}", Files(provider), source.oracle.copy()))
+
+    async def _discard(self, world: World) -> None:
+        """Close a snapshot or a fork, wherever it stands in the chain: the others must stay."""
+        versions = [*self.worlds[1:], *self.sealed]
+        if not versions:
+            return
+        gone = self.chance.choice(versions)
+        (self.worlds if gone in self.worlds else self.sealed).remove(gone)
+        await self._close(gone)
+
+    async def _close(self, world: World) -> None:
+        self._note(world, "it is closed")
+        while world.handles:
+            await world.handles.pop()[0].release()
+        await world.files.provider.aclose()
 
     async def _compare_all(self) -> None:
         for world in (*self.worlds, *self.sealed):
