@@ -65,6 +65,7 @@ def make_place(root: Path) -> Place:
         **os.environ,
         "XDG_RUNTIME_DIR": str(root / "run"),
         "XDG_STATE_HOME": str(root / "state"),
+        "XDG_CACHE_HOME": str(root / "cache"),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     return Place(root, root / "mount", environment)

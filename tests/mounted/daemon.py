@@ -53,6 +53,7 @@ class VfsdMount:
             **{key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"},
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "XDG_STATE_HOME": str(self.root / "state"),
+            "XDG_CACHE_HOME": str(self.root / "cache"),
             "PYTHONPATH": ":".join(
                 str(each) for each in (REPOSITORY, packages, os.environ.get("PYTHONPATH")) if each
             ),

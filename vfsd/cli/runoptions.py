@@ -48,6 +48,11 @@ SURROUNDINGS = (
 NETWORK = (Option("--net", "", "let it use the host's network"),)
 LIMITS: tuple[Option, ...] = ()
 OTHER = (
+    Option(
+        "--no-seccomp",
+        "",
+        "do not filter its system calls; for programs that need one which is refused",
+    ),
     Option("--quiet", "", "say nothing but what CMD says"),
     Option("--help", "", "show this (also -h)"),
 )

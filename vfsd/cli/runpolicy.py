@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
 from vfsd.sandbox.mounts import served
-from vfsd.sandbox.spec import Bind, Policy
+from vfsd.sandbox.seccomp import programs
+from vfsd.sandbox.spec import Argument, Bind, Data, Policy
 
 ROOT_SHOWN_AS = 1000
 """The uid and gid that root has inside: tools that are root try chown, which nobody can there."""
@@ -40,7 +41,12 @@ def policy_of(given: Given) -> Policy:
         network="--net" in given.options,
         uid=ROOT_SHOWN_AS if root else os.getuid(),
         gid=ROOT_SHOWN_AS if root else os.getgid(),
+        more=() if given.has("--no-seccomp") else _filters(),
     )
+
+
+def _filters() -> tuple[Argument, ...]:
+    return tuple(word for program in programs() for word in ("--add-seccomp-fd", Data(program)))
 
 
 def _environment(given: Iterable[str]) -> dict[str, str]:

@@ -73,9 +73,7 @@ def _place() -> str | None:
     if not directory.startswith("/"):
         return None
     policy = repr((FORMAT, ALLOWED, REFUSED, PERSONALITY_RULES, ARGUMENT_RULES)).encode()
-    return os.path.join(
-        directory, "vfsd", f"seccomp-{os.uname().machine}-{crc32(policy):08x}.bpf"
-    )
+    return os.path.join(directory, "vfsd", f"seccomp-{os.uname().machine}-{crc32(policy):08x}.bpf")
 
 
 def _read(place: str) -> tuple[bytes, ...] | None:

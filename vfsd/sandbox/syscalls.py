@@ -24,45 +24,44 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-ALLOWED = tuple(
-    """
-    accept accept4 access adjtimex alarm arch_prctl bind breakpoint brk cacheflush cachestat
-    capget capset chdir chmod chown clock_adjtime clock_getres clock_gettime clock_nanosleep
-    clone close close_range connect copy_file_range creat dup dup2 dup3 epoll_create
-    epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat
-    exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2
-    fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fork fremovexattr fsetxattr fstat
-    fstatfs fsync ftruncate futex futex_requeue futex_wait futex_waitv futex_wake futimesat
-    get_robust_list get_thread_area getcpu getcwd getdents getdents64 getegid geteuid getgid
-    getgroups getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom
-    getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday
-    getuid getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel
-    io_destroy io_getevents io_pgetevents io_setup io_submit ioctl ioprio_get ioprio_set kcmp kill
-    landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lgetxattr link
-    linkat listen listxattr llistxattr lremovexattr lseek lsetxattr lstat madvise
-    map_shadow_stack membarrier memfd_create memfd_secret mincore mkdir mkdirat mknod mknodat
-    mlock mlock2 mlockall mmap mprotect mq_getsetattr mq_notify mq_open mq_timedreceive
-    mq_timedsend mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall
-    munmap name_to_handle_at nanosleep newfstatat open openat openat2 pause pidfd_getfd
-    pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll prctl
-    pread64 preadv preadv2 prlimit64 process_madvise process_mrelease process_vm_readv
-    process_vm_writev pselect6 ptrace pwrite64 pwritev pwritev2 read readahead readlink
-    readlinkat readv recvfrom recvmmsg recvmsg remap_file_pages removexattr rename renameat
-    renameat2 restart_syscall riscv_flush_icache riscv_hwprobe rmdir rseq rt_sigaction
-    rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
-    rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity
-    sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity
-    sched_setattr sched_setparam sched_setscheduler sched_yield seccomp select semctl semget
-    semop semtimedop sendfile sendmmsg sendmsg sendto set_robust_list set_thread_area
-    set_tid_address setfsgid setfsuid setgid setgroups setitimer setpgid setpriority setregid
-    setresgid setresuid setreuid setrlimit setsid setsockopt setuid setxattr shmat shmctl shmdt
-    shmget shutdown sigaltstack signalfd signalfd4 socket socketpair splice stat statfs statx
-    symlink symlinkat sync sync_file_range sync_file_range2 syncfs sysinfo tee tgkill time
-    timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create
-    timerfd_gettime timerfd_settime times tkill truncate umask uname unlink unlinkat utime
-    utimensat utimes vfork wait4 waitid write writev
-    """.split()
-)
+_ALLOWED = """
+accept accept4 access adjtimex alarm arch_prctl bind breakpoint brk cacheflush cachestat
+capget capset chdir chmod chown clock_adjtime clock_getres clock_gettime clock_nanosleep
+clone close close_range connect copy_file_range creat dup dup2 dup3 epoll_create
+epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat
+exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2
+fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fork fremovexattr fsetxattr fstat
+fstatfs fsync ftruncate futex futex_requeue futex_wait futex_waitv futex_wake futimesat
+get_robust_list get_thread_area getcpu getcwd getdents getdents64 getegid geteuid getgid
+getgroups getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom
+getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday
+getuid getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel
+io_destroy io_getevents io_pgetevents io_setup io_submit ioctl ioprio_get ioprio_set kcmp kill
+landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lgetxattr link
+linkat listen listxattr llistxattr lremovexattr lseek lsetxattr lstat madvise
+map_shadow_stack membarrier memfd_create memfd_secret mincore mkdir mkdirat mknod mknodat
+mlock mlock2 mlockall mmap mprotect mq_getsetattr mq_notify mq_open mq_timedreceive
+mq_timedsend mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall
+munmap name_to_handle_at nanosleep newfstatat open openat openat2 pause pidfd_getfd
+pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll prctl
+pread64 preadv preadv2 prlimit64 process_madvise process_mrelease process_vm_readv
+process_vm_writev pselect6 ptrace pwrite64 pwritev pwritev2 read readahead readlink
+readlinkat readv recvfrom recvmmsg recvmsg remap_file_pages removexattr rename renameat
+renameat2 restart_syscall riscv_flush_icache riscv_hwprobe rmdir rseq rt_sigaction
+rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
+rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity
+sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity
+sched_setattr sched_setparam sched_setscheduler sched_yield seccomp select semctl semget
+semop semtimedop sendfile sendmmsg sendmsg sendto set_robust_list set_thread_area
+set_tid_address setfsgid setfsuid setgid setgroups setitimer setpgid setpriority setregid
+setresgid setresuid setreuid setrlimit setsid setsockopt setuid setxattr shmat shmctl shmdt
+shmget shutdown sigaltstack signalfd signalfd4 socket socketpair splice stat statfs statx
+symlink symlinkat sync sync_file_range sync_file_range2 syncfs sysinfo tee tgkill time
+timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create
+timerfd_gettime timerfd_settime times tkill truncate umask uname unlink unlinkat utime
+utimensat utimes vfork wait4 waitid write writev
+"""
+ALLOWED = tuple(_ALLOWED.split())
 """Allowed, whatever the arguments, as far as the second filter has no rule for them."""
 
 REFUSED = {
@@ -153,16 +152,14 @@ TERMINAL_REQUESTS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 The kernel looks at the lower half of the argument only."""
 
 FAMILIES = {"AF_UNSPEC": 0, "AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
-"""The sockets there are. Of netlink only what tells of addresses and routes: getaddrinfo asks it."""
+"""The sockets there are. Of netlink only addresses and routes, which getaddrinfo asks for."""
 
 RAW_TYPES = {"SOCK_RAW": 3, "SOCK_PACKET": 10}
 SOCK_TYPE_MASK = 0xF
 
 
 def _argument_rules() -> tuple[Rule, ...]:
-    rules = [
-        Rule("clone", (Equal(0, flag, flag),), errno.EPERM) for flag in CLONE_FLAGS.values()
-    ]
+    rules = [Rule("clone", (Equal(0, flag, flag),), errno.EPERM) for flag in CLONE_FLAGS.values()]
     rules += [
         Rule("ioctl", (Equal(1, request, U32),), errno.EPERM)
         for request in TERMINAL_REQUESTS.values()
