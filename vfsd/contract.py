@@ -40,21 +40,8 @@ from typing import NamedTuple, Self
 from vfsd.attributes import Caller, Identity, SetAttr, Stat, StatFs
 from vfsd.errors import fail
 
-__all__ = [
-    "ROOT_NUMBER",
-    "Caller",
-    "Change",
-    "Entry",
-    "Handle",
-    "Identity",
-    "Listener",
-    "Node",
-    "Provider",
-    "SetAttr",
-    "Stat",
-    "StatFs",
-    "Traits",
-]
+__all__ = ["ROOT_NUMBER", "Caller", "Change", "Entry", "Handle", "Identity", "Listener"]
+__all__ += ["Node", "Provider", "SetAttr", "Stat", "StatFs", "Traits"]
 
 ROOT_NUMBER = 1
 NUMBER_LIMIT = 1 << 48
@@ -398,3 +385,12 @@ class Provider(ABC):
         """Return a writable tree that starts as this one is now; neither sees the other's
         later writes. O(1) in the size of the tree, atomic. EOPNOTSUPP as for `snapshot`."""
         raise fail(errno.EOPNOTSUPP)
+
+    def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
+        """Say whether `node` is known to be the same in `other`, where it is `other_node`.
+
+        The same are attributes, data and, for a directory, its names and the nodes they stand
+        for, but not what changed in those. True between versions that share the file; False
+        only says that one has to look. Cheap, and never suspends.
+        """
+        return False

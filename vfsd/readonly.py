@@ -128,3 +128,6 @@ class ReadOnlyView(Provider):
 
     def fork(self) -> Provider:
         return self.inner.fork()
+
+    def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
+        return self.inner.unchanged(node, other, other_node)

@@ -310,6 +310,13 @@ class MemoryProvider(Provider):
         """Return a writable tree that starts as this one is now, with the same quotas. O(1)."""
         return self._showing(self._version.split(writable=True), sealed=False)
 
+    def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
+        """Versions share the records of what neither changed: the same object is the same file."""
+        if node.number != other_node.number or not isinstance(other, MemoryProvider):
+            return False
+        record = self._version.records.get(node.number)
+        return record is not None and record is other._version.records.get(node.number)
+
     # -- what functions make ----------------------------------------------------------------
 
     def add_dynamic(self, path: bytes, source: items.Source, *, mode: int = 0o444) -> None:

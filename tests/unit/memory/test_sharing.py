@@ -255,3 +255,23 @@ async def test_requests_leave_no_cycles():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+async def test_what_versions_share_is_known_to_be_unchanged(wide):
+    await mkdir(wide, b"other")
+    await put(wide, b"other/f", b"1")
+    snapshot = wide.snapshot()
+    handle = await open_at(wide, b"many/0001", os.O_WRONLY)
+    await handle.write(0, b"live")
+    await handle.release()
+    await put(wide, b"other/g")
+
+    async def unchanged(path: bytes) -> bool:
+        here, there = await find(wide, path), await find(snapshot, path)
+        return wide.unchanged(here.node, snapshot, there.node)
+
+    expected = {b"": True, b"large": True, b"many": True, b"many/0002": True, b"other/f": True}
+    expected |= {b"many/0001": False, b"other": False}
+    assert {path: await unchanged(path) for path in expected} == expected
+    root = (await find(wide, b"")).node
+    assert not wide.unchanged(root, MemoryProvider(), root)

@@ -189,3 +189,28 @@ async def unnamed_files_stay_out_of_versions(files: Files) -> None:
     await forked.put(b"f", b"new")
     true(not await files.exists(b"f"), "the original has no such file")
     true((await forked.node(b"f")).number > 1, f"numbers go on after {entry.node.number}")
+
+
+async def _unchanged(files: Files, other: Files, path: bytes) -> bool:
+    here, there = await files.entry(path), await other.entry(path)
+    return files.provider.unchanged(here.node, other.provider, there.node)
+
+
+@check(needs="writable", contents=TREE)
+async def what_changed_is_never_called_unchanged(files: Files) -> None:
+    """Saying that all has changed is allowed; saying that it has not must be true."""
+    sealed = _snapshot(files)
+    changes: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [
+        (b"f", lambda: files.setattr(b"f", SetAttr(mode=0o600))),
+        (b"g", lambda: files.put(b"g", b"other")),
+        (b"d", lambda: files.put(b"d/new")),
+        (b"l", lambda: files.rename(b"f", b"l")),
+        (b"d/sub", lambda: files.setattr(b"d/sub", SetAttr(mtime_ns=1))),
+    ]
+    for path, change in changes:
+        await change()
+        true(not await _unchanged(files, sealed, path), f"{path!r} is known to have changed")
+        true(not await _unchanged(sealed, files, path), f"{path!r} has changed seen from there")
+    node = (await files.entry(b"d/x")).node
+    elsewhere = (await sealed.entry(b"g")).node
+    true(not files.provider.unchanged(node, sealed.provider, elsewhere), "two files differ")
