@@ -134,6 +134,13 @@ class Handle(ABC):
         """
         raise fail(errno.EBADF)
 
+    async def write_back(self, offset: int, data: bytes) -> int:
+        """As `write`, but at `offset` even with O_APPEND, and setuid and setgid stay.
+
+        So the kernel writes back pages changed through mmap, by any handle it holds that writes.
+        """
+        return await self.write(offset, data)
+
     @abstractmethod
     async def getattr(self) -> Stat:
         """Return the attributes of the open file, linked or not (`fstat`). EIO."""

@@ -25,8 +25,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import trio
 
 from vfsd import assembly, runtime
+from vfsd.attributes import Caller
 from vfsd.config import MountConfig
-from vfsd.contract import Caller, Provider
+from vfsd.contract import Provider
 from vfsd.control.server import serve as serve_control
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode

@@ -71,6 +71,9 @@ class OpenFile(Handle):
     async def write(self, offset: int, data: bytes) -> int:
         return await self._inner.write(offset, data)
 
+    async def write_back(self, offset: int, data: bytes) -> int:
+        return await self._inner.write_back(offset, data)
+
     async def getattr(self) -> Stat:
         return await self._inner.getattr()
 

@@ -44,6 +44,19 @@ class MemoryHandle(Handle):
         return record.content.read(offset, size)
 
     async def write(self, offset: int, data: bytes) -> int:
+        count = self._write(offset, data, append=self._append)
+        if count:
+            record = self._version.own_file(self._number)
+            if record.xattrs is not None:
+                drop_capability(self._version, self._number)
+            if record.mode & PRIVILEGE_BITS and self._group is not None:
+                drop_privilege(record, self._group)
+        return count
+
+    async def write_back(self, offset: int, data: bytes) -> int:
+        return self._write(offset, data, append=False)
+
+    def _write(self, offset: int, data: bytes, *, append: bool) -> int:
         version = self._version
         if not version.writable:
             raise fail(errno.EROFS)
@@ -58,7 +71,7 @@ class MemoryHandle(Handle):
         content = record.content
         if content.owner is not owner:
             content = record.content_of(owner)
-        if self._append:
+        if append:
             offset = content.size
         if offset + len(data) > SIZE_MAX:
             if offset >= SIZE_MAX:
@@ -75,10 +88,6 @@ class MemoryHandle(Handle):
         if not count:
             raise fail(errno.ENOSPC)
         record.mtime_ns = record.ctime_ns = now_ns()
-        if record.xattrs is not None:
-            drop_capability(version, self._number)
-        if record.mode & PRIVILEGE_BITS and self._group is not None:
-            drop_privilege(record, self._group)
         return count
 
     async def getattr(self) -> Stat:

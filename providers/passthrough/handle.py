@@ -4,22 +4,25 @@ Reads of what the page cache holds are made in the event loop (`RWF_NOWAIT`); wh
 is fetched in a thread, as are large writes and every fsync. On storage that may block all of
 it is done in threads.
 
-An append is the host's own O_APPEND: it is atomic against all writers, the host's included.
+An append is the host's own O_APPEND: it is atomic against all writers, the host's included. Pages
+that the kernel writes back by such a handle say that they are none (RWF_NOAPPEND, Linux 6.9), or
+go by a second opening of the same file.
 
 Concurrency: as many calls at a time as callers make; the fd closes with the last of them.
 
-Source: preadv2(2); inode(7) for setuid and setgid bits.
+Source: preadv2(2), pwritev2(2); inode(7) for setuid and setgid bits.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from providers.passthrough.changing import drop_setid
 from providers.passthrough.held import HeldFd
-from providers.passthrough.look import stat_of
+from providers.passthrough.look import open_again, stat_of
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
 from vfsd.provider import Handle, Stat
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 INLINE_MAX = 128 << 10
 """A write of more bytes than this is made in a thread: it may have to wait for the disk."""
+
+RWF_NOAPPEND = 0x20
+"""Not in Python's `os`. Source: Linux include/uapi/linux/fs.h."""
 
 READ_MAX = 1 << 20
 """Size of the buffer that reads in the event loop share."""
@@ -42,12 +48,14 @@ _view = memoryview(_scratch)
 class PassthroughHandle(Handle):
     """See the module; `release` ends it."""
 
-    __slots__ = ("_flags", "_held", "_privileged", "_provider", "node")
+    __slots__ = ("_beside", "_flags", "_held", "_privileged", "_provider", "node")
 
     def __init__(self, provider: Host, node: HostNode, held: HeldFd, flags: int, uid: int) -> None:
         self._provider = provider
         self.node = node
         self._held: HeldFd | None = held
+        self._beside: HeldFd | None = None
+        """The same file, open so that nothing is appended."""
         self._flags = flags
         self._privileged = uid == 0
         node.fds.append(held)
@@ -79,14 +87,42 @@ class PassthroughHandle(Handle):
                 drop_setid(held.fd)
             return _write_all(held.fd, offset, data), os.fstat(held.fd)
 
-        if node.slow or len(data) > INLINE_MAX or self._flags & (os.O_SYNC | os.O_DSYNC):
+        written = await self._change(write, len(data))
+        if drop:
+            node.setid = False
+        return written
+
+    async def write_back(self, offset: int, data: bytes) -> int:
+        held = self._fd()
+        if not held.writable:
+            raise fail(errno.EBADF)
+
+        def write() -> tuple[int, os.stat_result]:
+            if not self._flags & os.O_APPEND:
+                return _write_all(held.fd, offset, data), os.fstat(held.fd)
+            return self._write_beside(held, offset, data), os.fstat(held.fd)
+
+        return await self._change(write, len(data))
+
+    async def _change(self, write: Callable[[], tuple[int, os.stat_result]], size: int) -> int:
+        node = self.node
+        if node.slow or size > INLINE_MAX or self._flags & (os.O_SYNC | os.O_DSYNC):
             written, stat = await self._provider.threads.change(write)
         else:
             written, stat = write()
-        if drop:
-            node.setid = False
         node.own_ctime_ns = stat.st_ctime_ns
         return written
+
+    def _write_beside(self, held: HeldFd, offset: int, data: bytes) -> int:
+        """Write at `offset` although the fd appends."""
+        if self._beside is None:
+            try:
+                return os.pwritev(held.fd, [data], offset, RWF_NOAPPEND)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+            self._beside = open_again(held.fd, os.O_WRONLY)[0]
+        return _write_all(self._beside.fd, offset, data)
 
     async def getattr(self) -> Stat:
         held = self._fd()
@@ -109,7 +145,8 @@ class PassthroughHandle(Handle):
             node.closing += 1
         if node.slow:
             # Closing may wait for the storage: the last reference goes in a thread.
-            last = [held]
+            last = [held, self._beside]
+            self._beside = None
             del held
             await self._provider.threads.change(last.clear)
 

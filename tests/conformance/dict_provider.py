@@ -79,6 +79,13 @@ class DictHandle(Handle):
         item = self.item
         if self._flags & os.O_APPEND:
             offset = len(item.data)
+        return self._put(offset, data)
+
+    async def write_back(self, offset: int, data: bytes) -> int:
+        return self._put(offset, data)
+
+    def _put(self, offset: int, data: bytes) -> int:
+        item = self.item
         item.resize(max(len(item.data), offset + len(data)))
         item.data[offset : offset + len(data)] = data
         item.touch(data=True)

@@ -47,6 +47,9 @@ class Wrapped(Handle):
     async def write(self, offset, data):
         return await self.inner.write(offset, data)
 
+    async def write_back(self, offset, data):
+        return await self.inner.write_back(offset, data)
+
     async def getattr(self):
         return await self.inner.getattr()
 
@@ -83,6 +86,13 @@ class AppendsAtOffset(MemoryProvider):
 
     async def open(self, node, flags, caller):
         return await super().open(node, flags & ~os.O_APPEND, caller)
+
+
+@caught_by("pages_written_back_are_not_appended")
+class AppendsPages(Wrapping):
+    class wrapper(Wrapped):
+        async def write_back(self, offset, data):
+            return await self.inner.write(offset, data)
 
 
 @caught_by("create_exclusive_refuses_what_exists", "one_of_many_exclusive_creators_wins")

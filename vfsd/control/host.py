@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from vfsd.contract import Caller, Provider
+from vfsd.attributes import Caller
+from vfsd.contract import Provider
 from vfsd.handles import HandleTable
 from vfsd.tree import Attachment, Tree
 

@@ -39,7 +39,7 @@ from vfsd.fuse.listing import Listing
 from vfsd.fuse.replies import Replies
 from vfsd.fuse.shim import shim
 from vfsd.handles import HandleTable
-from vfsd.tree import CACHE_BRIEFLY_S, Attachment, Tree, check_same
+from vfsd.tree import Attachment, Tree, check_same
 
 NO_CHANGE, RENAME_EXCHANGE = SetAttr(), 2
 KINDS = (
@@ -288,23 +288,22 @@ class Operations(pyfuse3.Operations):
 
     # -- files ----------------------------------------------------------------------------
 
-    async def _opened(self, attachment: Attachment, node: Node, handle: Handle) -> pyfuse3.FileInfo:
+    async def _opened(
+        self, attachment: Attachment, node: Node, handle: Handle, flags: int
+    ) -> pyfuse3.FileInfo:
         try:
             fh = self.handles.add(attachment, node, handle).fh
         except OSError:
             await handle.release()
             raise
-        # keep_cache: a warm read costs an open and a release, and no data; where changes are
-        # not told, the kernel must start afresh at each open.
-        keep = attachment.cache_s > CACHE_BRIEFLY_S
-        return pyfuse3.FileInfo(fh=fh, direct_io=handle.direct_io, keep_cache=keep)
+        return self._replies.opened(attachment, handle, fh, flags)
 
     @handler
     async def open(self, ino: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         inode = self._inode(ino)
         attachment = inode.attachment
         handle = await attachment.provider.open(inode.node, flags, ctx)
-        return await self._opened(attachment, inode.node, handle)
+        return await self._opened(attachment, inode.node, handle, flags)
 
     @handler
     async def create(
@@ -321,7 +320,7 @@ class Operations(pyfuse3.Operations):
         entry, handle = await attachment.provider.create(
             parent.node, name, mode & 0o7777, flags, ctx
         )
-        info = await self._opened(attachment, entry.node, handle)
+        info = await self._opened(attachment, entry.node, handle, flags)
         reply = self._replies.known(parent, entry, noted)
         self._tell(attachment, parent.node, name)
         return info, reply
@@ -339,7 +338,11 @@ class Operations(pyfuse3.Operations):
         open_file = self._open_files[fh]
         if open_file.handle is None:
             raise fail(errno.EISDIR)
-        written = await open_file.handle.write(offset, data)
+        # Pages that were changed through mmap come by any handle that writes; the shim tells.
+        if shim is not None and shim.writes_back():
+            written = await open_file.handle.write_back(offset, data)
+        else:
+            written = await open_file.handle.write(offset, data)
         self._tell(open_file.attachment, open_file.node)
         return written
 

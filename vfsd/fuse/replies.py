@@ -1,4 +1,4 @@
-"""Replies that give the kernel a name: filled, counted, and kept only as long as they are true.
+"""Replies that give the kernel a name or an open file: filled, counted, kept while they are true.
 
 A change that another door makes while the provider is asked cannot be told for what the kernel
 does not know yet. So each reply compares the door's count of changes with what it was before,
@@ -11,14 +11,17 @@ Concurrency: a lookup is counted in the step in which its reply is certain.
 
 from __future__ import annotations
 
+import os
+
 import pyfuse3
 
-from vfsd.attachment import Attachment
-from vfsd.contract import Entry
+from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
+from vfsd.contract import Entry, Handle
 from vfsd.fuse.attrs import entry_attributes, negative_entry
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
-from vfsd.fuse.shim import weigh
+from vfsd.fuse.shim import shim, weigh
+from vfsd.handles import Fh
 
 
 class Replies:
@@ -49,3 +52,19 @@ class Replies:
         reply = entry_attributes(mint(inner, node), stat, cache_s)
         self._inodes.remember(inner, node, parent.ino)
         return reply
+
+    def opened(
+        self, attachment: Attachment, handle: Handle, fh: Fh, flags: int
+    ) -> pyfuse3.FileInfo:
+        """Give an open file to the kernel.
+
+        keep_cache: a warm read costs an open and a release, and no data; where changes are not
+        told, the kernel must start afresh at each open.
+        """
+        direct = handle.direct_io
+        if flags & (os.O_ACCMODE | os.O_APPEND) == os.O_RDWR | os.O_APPEND:
+            # Where nobody tells pages that were changed through mmap from what is to be
+            # appended, this makes the kernel refuse the map (ENODEV).
+            direct = direct or shim is None or not shim.works
+        keep = attachment.cache_s > CACHE_BRIEFLY_S
+        return pyfuse3.FileInfo(fh=fh, direct_io=direct, keep_cache=keep)

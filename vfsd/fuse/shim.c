@@ -7,6 +7,9 @@
  *            are told: a warm listing then costs no readdir.
  *   statfs   notes for which inode room was asked; pyfuse3 drops it. Its handler runs right
  *            after, in the same step of the event loop, and reads the note.
+ *   write    notes whether the kernel writes back pages of its cache, which were changed through
+ *            mmap, rather than what somebody writes; pyfuse3 drops that as well. The kernel sends
+ *            them by any handle that writes, one that appends included.
  *   read     is one plain read for each request; libfuse would splice it into a pipe and read
  *            it from there, for pyfuse3 to copy it all the same.
  *   writev   adds what libfuse 3.14 does not offer to the reply to FUSE_INIT, if the kernel does.
@@ -42,6 +45,7 @@ unsigned char vfsd_shim_keeps_listings[ATTACHMENTS];
 /* Read from shim.py. */
 int vfsd_shim_sessions = 0;
 uint64_t vfsd_shim_statfs_inode = 0;
+int vfsd_shim_writes_back = 0;
 
 static struct fuse_lowlevel_ops theirs;
 
@@ -60,6 +64,20 @@ static void shim_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	vfsd_shim_statfs_inode = ino;
 	theirs.statfs(req, ino);
+}
+
+static void shim_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+		       struct fuse_file_info *fi)
+{
+	vfsd_shim_writes_back = fi->writepage;
+	theirs.write(req, ino, data, size, offset, fi);
+}
+
+static void shim_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
+			   struct fuse_file_info *fi)
+{
+	vfsd_shim_writes_back = fi->writepage;
+	theirs.write_buf(req, ino, data, offset, fi);
 }
 
 #define ADDED (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS)
@@ -121,6 +139,10 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 	theirs = ours;
 	ours.opendir = shim_opendir;
 	ours.statfs = shim_statfs;
+	if (op->write)
+		ours.write = shim_write;
+	if (op->write_buf)
+		ours.write_buf = shim_write_buf;
 	vfsd_shim_sessions++;
 	return next(args, &ours, op_size, userdata);
 }

@@ -1,9 +1,12 @@
 """The small C library between pyfuse3 and libfuse (shim.c), where it was built.
 
-It saves requests that pyfuse3 alone cannot save, and tells for which inode statfs asks. It has
+It saves requests that pyfuse3 alone cannot save, and tells for which inode statfs asks and which
+writes are of the kernel's own cache. It has
 to be loaded before pyfuse3, so that its `fuse_session_new` is found first: vfsd/fuse/__init__.py
 imports this module for that. Without it (no compiler at install time, another libfuse) `shim`
-is None and everything works the same, with more requests.
+is None and everything works the same, with more requests, but for two things: `df` tells of the
+root provider only, and a file that is open for reading and appending cannot be mapped shared, for
+the pages changed through the map could not be told from what is to be appended.
 
 Concurrency: plain memory, written and read from the event loop's thread, in which libfuse calls
 into it as well.
@@ -30,6 +33,7 @@ class Shim:
         self._enabled = ctypes.c_int.in_dll(library, "vfsd_shim_enabled")
         self._sessions = ctypes.c_int.in_dll(library, "vfsd_shim_sessions")
         self._statfs_inode = ctypes.c_uint64.in_dll(library, "vfsd_shim_statfs_inode")
+        self._writes_back = ctypes.c_int.in_dll(library, "vfsd_shim_writes_back")
         self._keeps = (ctypes.c_ubyte * (1 << 15)).in_dll(library, "vfsd_shim_keeps_listings")
 
     def enable(self) -> None:
@@ -48,6 +52,10 @@ class Shim:
     def statfs_inode(self) -> int:
         """Return the inode of the statfs request whose handler runs now."""
         return int(self._statfs_inode.value)
+
+    def writes_back(self) -> bool:
+        """Say whether the write request whose handler runs now is of pages the kernel kept."""
+        return self._writes_back.value != 0
 
 
 def _load() -> Shim | None:

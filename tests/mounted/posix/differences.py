@@ -31,5 +31,20 @@ DIFFERENCES = {
     ),
 }
 
+NO_MAP = (
+    "only the shim tells a page that was changed through mmap from a write, so without it a handle "
+    "that appends cannot be mapped to be changed; the page would be appended"
+)
+
+STOCK_DIFFERENCES = {
+    "mapping_changed_by_an_appender": Difference(
+        NO_MAP, {"map": "ENODEV", "size": 8192, "parts": ["00000", "00000", ""]}
+    ),
+    "mapping_written_back_by_an_appender": Difference(
+        NO_MAP, {"child": "ENODEV", "size": 8192, "parts": ["first", "later", ""]}
+    ),
+}
+"""The same, of a mount without the shim."""
+
 RACES: dict[str, str] = {}
 """Cases that fail now and then for a known reason; they may pass."""

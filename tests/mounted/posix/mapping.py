@@ -1,5 +1,6 @@
 """Cases of mmap(2): private and shared, and what read and write see of it."""
 
+import errno
 import mmap
 import os
 
@@ -107,3 +108,70 @@ def busy_text(d):
     os.kill(pid, 9)
     os.waitpid(pid, 0)
     return seen
+
+
+def dirtied(d, flags=os.O_RDWR):
+    """Map a file of two pages shared, and change both."""
+    write_file(d / "f", b"0" * 8192)
+    fd = os.open(d / "f", flags)
+    try:
+        area = mmap.mmap(fd, 8192, flags=mmap.MAP_SHARED)
+    finally:
+        os.close(fd)
+    area[0:5] = b"first"
+    area[8187:8192] = b"later"
+    return area
+
+
+def seen_of(path):
+    data = read_file(path)
+    return {
+        "size": len(data),
+        "parts": [data[:5].decode(), data[8187:8192].decode(), data[8192:].decode()],
+    }
+
+
+@case
+def written_back_by_an_appender(d):
+    """The pages that one process changed go back by the handle of another, which appends."""
+    with dirtied(d) as area:
+
+        def append():
+            fd = os.open(d / "f", os.O_RDWR | os.O_APPEND)
+            try:
+                area = mmap.mmap(fd, 4096, flags=mmap.MAP_SHARED)
+            except OSError as error:
+                return errno.errorcode[error.errno]
+            os.write(fd, b"tail")
+            os.fsync(fd)
+            os.write(fd, b"more")
+            area.close()
+            return "ok"
+
+        seen = {"child": in_child(append), "area": area[0:5].decode()}
+    return {**seen, **seen_of(d / "f")}
+
+
+@case
+def changed_by_an_appender(d):
+    try:
+        area = dirtied(d, os.O_RDWR | os.O_APPEND)
+    except OSError as error:
+        return {"map": errno.errorcode[error.errno], **seen_of(d / "f")}
+    with area:
+        fd = os.open(d / "f", os.O_WRONLY | os.O_APPEND)
+        os.write(fd, b"tail")
+        area.flush()
+        area[0:5] = b"FIRST"
+        os.write(fd, b"more")
+        area.flush()
+        os.close(fd)
+    return {"map": "ok", **seen_of(d / "f")}
+
+
+@case
+def written_back_keeps_setuid(d):
+    with dirtied(d) as area:
+        os.chmod(d / "f", 0o4755)
+        area.flush()
+    return {"mode": oct(os.stat(d / "f").st_mode), **seen_of(d / "f")}

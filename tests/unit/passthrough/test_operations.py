@@ -10,6 +10,7 @@ import sys
 import pytest
 import trio
 
+from providers.passthrough import handle as handle_module
 from tests.unit.passthrough.serving import served
 from vfsd.conformance.files import read_all, releasing
 from vfsd.provider import Identity, SetAttr
@@ -109,6 +110,25 @@ async def test_appends_lose_nothing_against_the_host(tmp_path, options):
         assert [line for line in lines if line.startswith(who)] == [
             b"%s %04d" % (who, number) for number in range(500)
         ]
+
+
+@pytest.mark.parametrize("kernel", ["tells", "does not tell"])
+async def test_pages_written_back_by_an_appending_handle(tmp_path, options, kernel, monkeypatch):
+    """Since Linux 6.9 a write may say that it appends nothing; before, another fd has to."""
+    if kernel == "does not tell":
+        monkeypatch.setattr(handle_module, "RWF_NOAPPEND", 1 << 30)
+    (tmp_path / "f").write_bytes(b"0123456789")
+    (tmp_path / "g").touch()
+    async with served(tmp_path, **options) as files:
+        async with files.opened(b"f", os.O_RDWR | os.O_APPEND) as handle:
+            assert await handle.write_back(2, b"ab") == 2
+            os.unlink(tmp_path / "f")
+            assert await handle.write_back(4, b"cd") == 2
+            assert await handle.write(0, b"tail") == 4
+            assert bytes(await handle.read(0, 100)) == b"01abcd6789tail"
+        async with files.opened(b"g") as handle:
+            with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+                await handle.write_back(0, b"x")
 
 
 async def test_access_modes_are_kept_to(tmp_path, options):

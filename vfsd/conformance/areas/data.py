@@ -191,6 +191,16 @@ async def append_ignores_offset(files: Files) -> None:
 
 
 @check(needs="writable")
+async def pages_written_back_are_not_appended(files: Files) -> None:
+    await files.put(b"f", b"0123456789")
+    for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_APPEND, os.O_RDWR):
+        async with files.opened(b"f", flags) as handle:
+            equal(await handle.write_back(2, b"ab"), 2, "bytes written back")
+            equal(await files.get(b"f"), b"01ab456789", "data after a page was written back")
+            await handle.write_back(2, b"23")
+
+
+@check(needs="writable")
 async def append_follows_truncation(files: Files) -> None:
     await files.put(b"f", b"0123456789")
     async with files.opened(b"f", os.O_WRONLY | os.O_APPEND) as handle:
