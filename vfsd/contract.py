@@ -37,11 +37,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from vfsd.attributes import Caller, Identity, SetAttr, Stat, StatFs
+from vfsd.attributes import Caller, SetAttr, Stat, StatFs
 from vfsd.errors import fail
-
-__all__ = ["ROOT_NUMBER", "Caller", "Change", "Entry", "Handle", "Identity", "Listener"]
-__all__ += ["Node", "Provider", "SetAttr", "Stat", "StatFs", "Traits"]
 
 ROOT_NUMBER = 1
 NUMBER_LIMIT = 1 << 48
