@@ -1,0 +1,93 @@
+"""A lease: what a running fork needs stays in the store until the fork ends.
+
+It is held by descriptors, so it ends with the process that holds it, however that ends. A
+snapshot whose name is leased is not removed; a layer that is leased is not removed even if its
+snapshot is, or stands on others meanwhile.
+
+What it is *not*: a lock against writing; layers are sealed.
+
+Concurrency: one thread at a time; leases exclude nobody but those who remove.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vfsd.snapshots.kept import Layer, boot
+from vfsd.snapshots.layered import LayeredView
+from vfsd.snapshots.locking import hold, locked
+from vfsd.snapshots.refusals import Damaged
+
+if TYPE_CHECKING:
+    from vfsd.snapshots.store import Store
+
+
+class Lease:
+    """See the module. `close` gives it back; also a context manager."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        """Take the lease. NotFound, Damaged."""
+        self._store = store
+        self._held: list[int] = []
+        self.snapshot = store.snapshot(name)
+        try:
+            with locked(store.place.lock, exclusive=False):
+                # Only now can it no longer be removed or get other layers.
+                self.snapshot = store.snapshot(name)
+                self._refuse_unsettled()
+                self.layers: tuple[Layer, ...] = tuple(map(store.layer, self.snapshot.chain))
+                self._held.append(hold(store.place.lease(name), exclusive=False))
+                for layer in self.snapshot.chain:
+                    self._held.append(hold(store.place.layer(layer, "lease"), exclusive=False))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def base(self) -> bytes | None:
+        """The host directory below the chain, if there is one."""
+        return self.snapshot.base
+
+    def lowerdirs(self) -> list[str]:
+        """Return the layers' directories, top first, without the base, for any overlay engine.
+
+        Damaged.
+        """
+        found = []
+        for layer in self.layers:
+            tree = self._store.place.layer(layer.id, "tree")
+            if not os.path.isdir(tree):
+                raise Damaged(f"the layer {layer.id} is damaged: {tree} is missing")
+            found.append(tree)
+        return found
+
+    def view(self) -> LayeredView:
+        """Return what a fork would show; the caller closes it before the lease."""
+        return LayeredView.of(self.lowerdirs(), self.base)
+
+    def close(self) -> None:
+        """Give the lease back. May be called twice."""
+        while self._held:
+            os.close(self._held.pop())
+
+    def _refuse_unsettled(self) -> None:
+        name = self.snapshot.name
+        if not self.snapshot.settled and self.snapshot.boot != boot():
+            raise Damaged(
+                f"the machine went down before the snapshot {name!r} was on disk, so parts of it"
+                f" may be missing; 'vfsd snapshot rm {name}' removes it, 'vfsd snapshot verify"
+                f" --accept {name}' takes it as it is"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

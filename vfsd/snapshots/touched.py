@@ -1,0 +1,120 @@
+"""The files of a base that a layer over it changes or removes, as they are when it is sealed.
+
+`vfsd apply` compares them with the host: what somebody else changed since is a conflict. A path
+that is not among them was not there. Each is the list of numbers
+
+    mode, nlink, uid, gid, rdev, size, mtime_ns, ctime_ns, digest
+
+where the digest, of a small file that the layer replaces or of a symlink's target, may be
+empty. For a directory that is removed or replaced everything below it is told.
+
+Only what the base has is walked: a subtree that is new costs one look, whatever it holds.
+
+What it is *not*: the comparison, or its meaning for each type of file (fingerprint.py).
+
+Concurrency: blocking calls; the base may change meanwhile, and is told as it was seen.
+"""
+
+from __future__ import annotations
+
+import stat as stat_module
+
+from vfsd.digest import content_digest
+from vfsd.snapshots.layers import Layers
+from vfsd.snapshots.view import Item, TreeView
+
+DIGEST_FILE_BYTES_MAX = 1 << 16
+DIGEST_FILES_MAX = 500
+"""Saving must stay quick: past these, size and times have to do."""
+
+Touched = dict[bytes, list[int | bytes]]
+
+
+def touched(layer: TreeView, base: TreeView) -> Touched:
+    """Return what the base has at the paths that `layer`, which shows its marks, changes."""
+    walk = _Walk(layer, base)
+    walk.run()
+    return walk.found
+
+
+class _Walk:
+    def __init__(self, layer: TreeView, base: TreeView) -> None:
+        self._layers = Layers([layer])
+        self._base = base
+        self._digests_left = DIGEST_FILES_MAX
+        self.found: Touched = {}
+
+    def run(self) -> None:
+        """Walk the layer as far as the base goes."""
+        root = self._layers.root()
+        self.found[b""] = _told(self._base.item(b""), b"")
+        todo = [(b"", root.levels)]
+        while todo:
+            path, levels = todo.pop()
+            for name, merged in self._layers.scan(path, levels).items():
+                inner = path + b"/" + name if path else name
+                old = self._look(inner)
+                if old is None:
+                    continue
+                both = merged.item is not None and _is_directory(merged.item) and _is_directory(old)
+                if both and not merged.closed:
+                    self.found[inner] = _told(old, b"")
+                    todo.append((inner, merged.levels))
+                elif _is_directory(old):
+                    self._all_below(inner, old)
+                else:
+                    self.found[inner] = _told(old, self._digest(inner, old))
+
+    def _look(self, path: bytes) -> Item | None:
+        try:
+            return self._base.item(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _all_below(self, path: bytes, directory: Item) -> None:
+        self.found[path] = _told(directory, b"")
+        todo = [path]
+        while todo:
+            here = todo.pop()
+            for name, item in self._base.scan(here).items():
+                inner = here + b"/" + name
+                target = b""
+                if stat_module.S_ISLNK(item.stat.mode):
+                    target = content_digest(self._base.readlink(inner))
+                self.found[inner] = _told(item, target)
+                if _is_directory(item):
+                    todo.append(inner)
+
+    def _digest(self, path: bytes, item: Item) -> bytes:
+        try:
+            if stat_module.S_ISLNK(item.stat.mode):
+                return content_digest(self._base.readlink(path))
+            small = stat_module.S_ISREG(item.stat.mode) and item.stat.size <= DIGEST_FILE_BYTES_MAX
+            if not small or self._digests_left <= 0:
+                return b""
+            self._digests_left -= 1
+            with self._base.open(path) as file:
+                data = file.read(DIGEST_FILE_BYTES_MAX + 1)
+            return content_digest(data) if len(data) == item.stat.size else b""
+        except OSError:
+            # Unreadable, or changing under our eyes: what `stat` said has to do.
+            return b""
+
+
+def _is_directory(item: Item) -> bool:
+    return stat_module.S_ISDIR(item.stat.mode)
+
+
+def _told(item: Item, digest: bytes) -> list[int | bytes]:
+    stat = item.stat
+    return [
+        stat.mode,
+        stat.nlink,
+        stat.uid,
+        stat.gid,
+        stat.rdev,
+        stat.size,
+        stat.mtime_ns,
+        stat.ctime_ns,
+        digest,
+    ]
