@@ -1,0 +1,135 @@
+"""The file that an archive is read from: bytes by offset, never beyond its end, never mixed.
+
+The file is read with `preadv`, not mapped: a mapped file that somebody truncates, or whose disk
+fails, would kill the process with SIGBUS.
+
+**Replaced or changed.** The open file is the one that is served, whatever happens to its name.
+If it is changed in place (another size or modification time), every later read raises
+`Changed`. If only its change time moves (chmod, rename, or a write whose time was set back),
+`generation` goes up: whoever believed bytes that were verified earlier verifies them again.
+Each read looks at the times after it has read, so what was read before a change is never
+joined with what is read after it.
+
+Concurrency: `read` is a plain call. With `patient` unset it raises `NotCached` where it would
+have to wait for a disk; the caller then lets a thread call `warm` and tries again, so that all
+state is changed by one thread.
+
+Source: readv(2), `RWF_NOWAIT`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_module
+
+from vfsd.archive.damage import Changed, Damage
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
+WARM_BYTES = 1 << 20
+
+
+class NotCached(Exception):
+    """The bytes are not in the page cache, and the caller did not want to wait."""
+
+    def __init__(self, offset: int, size: int) -> None:
+        super().__init__(offset, size)
+        self.offset = offset
+        self.size = size
+
+
+class Source:
+    """An open file, of which `start` up to `end` is the archive."""
+
+    def __init__(self, fd: int, *, patient: bool = True) -> None:
+        """Take over `fd`, which `close` closes; the whole file is the archive until narrowed."""
+        self.fd = fd
+        self.start = 0
+        self._flags = 0 if patient else os.RWF_NOWAIT
+        stat = os.fstat(fd)
+        self.end = stat.st_size
+        self._identity = stat.st_size, stat.st_mtime_ns
+        self._ctime_ns = stat.st_ctime_ns
+        self.generation = 0
+        self.unlinked = stat.st_nlink == 0
+        self.changed = False
+
+    @classmethod
+    def open(cls, path: str | bytes | os.PathLike[str], *, patient: bool = True) -> Source:
+        """Open a regular file. OSError; UserError if it is something else."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+                raise UserError(f"{os.fsdecode(path)} is not a regular file", ExitCode.USAGE)
+            return cls(fd, patient=patient)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @property
+    def length(self) -> int:
+        """How many bytes the archive has."""
+        return self.end - self.start
+
+    def narrow(self, start: int, length: int) -> None:
+        """From now on the archive is `length` bytes from `start` of the file."""
+        self.start, self.end = start, start + length
+
+    def close(self) -> None:
+        """Close the file; once."""
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+
+    def read(self, offset: int, size: int) -> bytearray:
+        """Return exactly `size` bytes. Damage if they are not all in the archive; Changed."""
+        if offset < 0 or size < 0 or offset + size > self.end - self.start:
+            raise Damage(f"{size} bytes are told to stand beyond the archive's end", offset)
+        buffer = bytearray(size)
+        done = self._fill(buffer, offset)
+        self._check_unchanged()
+        if done < size:
+            raise Damage("the file is shorter than it was", offset + done)
+        return buffer
+
+    def _fill(self, buffer: bytearray, offset: int) -> int:
+        size, done, at = len(buffer), 0, self.start + offset
+        if self.changed:
+            raise Changed
+        view = memoryview(buffer)
+        while done < size:
+            try:
+                count = os.preadv(self.fd, [view[done:]], at + done, self._flags)
+            except BlockingIOError:
+                raise NotCached(offset + done, size - done) from None
+            except OSError as error:
+                if not self._flags or error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                self._flags = 0
+                continue
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def _check_unchanged(self) -> None:
+        stat = os.fstat(self.fd)
+        if stat.st_ctime_ns == self._ctime_ns:
+            return
+        if (stat.st_size, stat.st_mtime_ns) != self._identity:
+            self.changed = True
+            raise Changed
+        self.unlinked = stat.st_nlink == 0
+        self._ctime_ns = stat.st_ctime_ns
+        self.generation += 1
+
+    def warm(self, offset: int, size: int) -> None:
+        """Bring bytes into the page cache, waiting for the disk; for any thread. OSError."""
+        left, at = size, self.start + offset
+        buffer = bytearray(min(size, WARM_BYTES))
+        while left > 0:
+            count = os.preadv(self.fd, [memoryview(buffer)[: min(left, WARM_BYTES)]], at)
+            if count == 0:
+                return
+            left -= count
+            at += count
