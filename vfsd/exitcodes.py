@@ -35,3 +35,4 @@ class ExitCode(IntEnum):
     RUN_NOT_EXECUTABLE = 126, "vfsd run: the command was found but cannot be executed"
     RUN_NOT_FOUND = 127, "vfsd run: the command was not found"
     INTERRUPTED = 130, "interrupted by SIGINT"
+    RUN_OUTPUT = 153, "vfsd run: the command said more than --output allows"

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 
-from vfsd.cli.runoptions import Given, read, usage
+from vfsd.cli.runlimits import limits_of, teller
+from vfsd.cli.runoptions import read, usage
 from vfsd.cli.runpolicy import policy_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.host import find_bwrap, look_at_root
+from vfsd.sandbox.limiting import attendants, hold
 from vfsd.sandbox.runner import run
 from vfsd.sandbox.spec import render, starting
 from vfsd.sandbox.terminal import terminal_if_interactive
@@ -28,19 +29,22 @@ def main(verb: str, arguments: list[str]) -> int:
         if given.has("--help"):
             print(usage())
             return ExitCode.OK
+        limits = limits_of(given)
         policy = policy_of(given)
         bwrap = find_bwrap()
-        with terminal_if_interactive() as terminal:
+        held = hold(limits, os.environ)
+        policy = policy._replace(rlimits=held.rlimits, disk_bytes=limits.disk_bytes)
+        company = attendants(limits, held, teller(given))
+        # What is counted comes through pipes.
+        with terminal_if_interactive(limits.output_bytes is None) as terminal:
             policy = policy._replace(terminal=terminal is not None)
             options = render(policy, look_at_root(), os.environ)
-            return run(bwrap, options, starting(policy), terminal, attendants=attendants(given))
+            code = run(bwrap, options, starting(policy), terminal, attendants=company)
+        if held.by:
+            teller(given)(f"limits were held: {held.told()}")
+        return code
     except UserError as error:
         raise UserError(error.message, ExitCode.RUN_FAILED) from error
     except OSError as error:
         name = os.fsdecode(error.filename) if error.filename else "the sandbox"
         raise UserError(f"{name}: {error.strerror or error}", ExitCode.RUN_FAILED) from error
-
-
-def attendants(given: Given) -> list[Attendant]:
-    """Return what goes with the run, what stands nearest to bwrap first."""
-    return []

@@ -46,7 +46,15 @@ SURROUNDINGS = (
     ),
 )
 NETWORK = (Option("--net", "", "let it use the host's network"),)
-LIMITS: tuple[Option, ...] = ()
+LIMITS = (
+    Option("--memory", "SIZE", "memory of all its processes together, such as 512M"),
+    Option("--pids", "NUMBER", "processes and threads (4096 where an ordinary user runs it)"),
+    Option("--cpus", "NUMBER", "processors, such as 1.5"),
+    Option("--timeout", "TIME", "end it after so long, such as 90s or 5m, with exit code 124"),
+    Option("--fsize", "SIZE", "size of each file it writes"),
+    Option("--disk", "SIZE", "size of its home directory, /tmp, /dev/shm and its layer, each"),
+    Option("--output", "SIZE", "end it when it has said more than this, with exit code 153"),
+)
 OTHER = (
     Option(
         "--no-seccomp",

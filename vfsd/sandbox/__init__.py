@@ -2,7 +2,8 @@
 
 spec.py says what a sandbox is and renders it to bwrap's arguments, without any I/O; host.py
 looks at this machine for it, mounts.py for the mount to work on; runner.py starts it and is a
-good parent to it; terminal.py gives it a terminal of its own; syscalls.py says which system calls
-there are inside, libseccomp.py and seccomp.py make a filter of it; probe.py finds out what this
-machine can do.
+good parent to it; terminal.py gives it a terminal of its own; probe.py finds out what this
+machine can do. syscalls.py says which system calls there are inside, libseccomp.py and
+seccomp.py make a filter of it; limits.py says what a run may use up, limiting.py, cgroups.py
+and output.py hold it to that.
 """

@@ -33,11 +33,15 @@ class Attendant:
         """
         return ()
 
+    def streams(self) -> Mapping[int, int]:
+        """Return fds for the command to have as its standard streams instead of ours."""
+        return {}
+
     def started(self, run: Running, bwrap: int) -> None:
         """bwrap (or what `words` put before it) has this pid."""
 
     def inside(self, init: int) -> None:
-        """The sandbox stands, and its first process has this pid; the command starts soon."""
+        """The sandbox stands, and its first process has this pid; the command waits meanwhile."""
 
     def interests(self) -> Mapping[int, int]:
         """Return the fds to poll, and for what."""
@@ -56,3 +60,6 @@ class Attendant:
     def ended(self, code: int) -> int:
         """Every process of the sandbox is gone; return the exit code, usually this one."""
         return code
+
+    def abandoned(self) -> None:
+        """The run failed before its end: give back what was taken."""

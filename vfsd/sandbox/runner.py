@@ -38,16 +38,16 @@ FORWARDED = (
 )
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
-ALIVE_FD, STATUS_FD = 3, 4
+GO_FD, STATUS_FD = 3, 4
 GATE = (
     *("/bin/sh", "-c"),
     'while read -r stat </proc/1/stat; do case $stat in *") S "*) break; esac; done\n'
-    f'echo >&{ALIVE_FD} || exit; exec "$@" {ALIVE_FD}>&- {STATUS_FD}<&-',
+    f'read -r go <&{GO_FD} || exit; exec "$@" {GO_FD}<&- {STATUS_FD}<&-',
     "vfsd-run",
 )
 """What starts the command. First pid 1 must sleep, which it does once it is bound to die with
-bwrap. Then we must be there to hold the other end of a pipe: if not, SIGPIPE is the end. So that
-bwrap itself comes this far without us, it holds both ends of the pipe for its status."""
+bwrap. Then it waits for a word of ours that all is prepared; if we are gone, there will be none.
+So that bwrap itself comes this far without us, it holds both ends of the pipe for its status."""
 LOOK_AGAIN_S = 0.02
 """How soon to look for a command that has not started yet when a signal waits for it."""
 END_S = 10.0
@@ -70,11 +70,13 @@ def run(
     """
     open_missing_streams()
     status_read, status_write = pipe()
-    alive_read, alive_write = pipe()
+    go_read, go_write = pipe()
     try:
         with _wakeups() as wakeup:
             try:
-                pipes = {ALIVE_FD: alive_write, STATUS_FD: status_read}
+                pipes = {GO_FD: go_read, STATUS_FD: status_read}
+                for each in attendants:
+                    pipes |= each.streams()
                 before = [
                     word for each in reversed(attendants) for word in each.words(status_write)
                 ]
@@ -82,17 +84,21 @@ def run(
                 pid = spawn(bwrap, options, words, status_write, pipes, terminal, before)
             finally:
                 os.close(status_write)
-                os.close(alive_write)
+                os.close(go_read)
             if terminal is not None:
                 terminal.close_slave()
-            running = _Run(pid, status_read, wakeup, terminal, grace_s, attendants)
+            running = _Run(pid, status_read, go_write, wakeup, terminal, grace_s, attendants)
             code = running.wait()
         for each in attendants:
             code = each.ended(code)
         return code
+    except BaseException:
+        for each in attendants:
+            each.abandoned()
+        raise
     finally:
         os.close(status_read)
-        os.close(alive_read)
+        os.close(go_write)
 
 
 class _Run:
@@ -102,6 +108,7 @@ class _Run:
         self,
         bwrap: int,
         status: int,
+        go: int,
         wakeup: int,
         terminal: Terminal | None,
         grace_s: float,
@@ -112,6 +119,7 @@ class _Run:
         self._init: int | None = None
         self._init_fd: int | None = None
         self._status = status
+        self._go = go
         self._wakeup = wakeup
         self._terminal = terminal
         self._grace_s = grace_s
@@ -133,7 +141,7 @@ class _Run:
         self._kill()
 
     def wait(self) -> int:
-        """Pass everything on until bwrap ends."""
+        """Pass everything on until bwrap ends; where that fails, end it."""
         try:
             for each in self._attendants:
                 each.started(self, self._bwrap)
@@ -151,6 +159,9 @@ class _Run:
                     self._kill()
                 if self._bwrap_fd in ready:
                     return self._finish()
+        except BaseException:
+            self._give_up()
+            raise
         finally:
             os.close(self._bwrap_fd)
             if self._init_fd is not None:
@@ -192,6 +203,8 @@ class _Run:
                 self._init_fd = self._open_init(self._init)
                 for each in self._attendants:
                     each.inside(self._init)
+                with suppress(BrokenPipeError):  # it is gone already
+                    os.write(self._go, b"\n")
 
     def _told(self, key: bytes) -> int | None:
         # bwrap writes one JSON object per line. Not json: importing it takes longer than this.
@@ -258,6 +271,13 @@ class _Run:
                 signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
             else:
                 signal.pidfd_send_signal(self._bwrap_fd, signal.SIGKILL)
+
+    def _give_up(self) -> None:
+        """Kill everything and wait for it, unless it has been waited for already."""
+        with suppress(ProcessLookupError, ChildProcessError):
+            self._kill()
+            signal.pidfd_send_signal(self._bwrap_fd, signal.SIGKILL)
+            os.waitpid(self._bwrap, 0)
 
     def _finish(self) -> int:
         _, status = os.waitpid(self._bwrap, 0)

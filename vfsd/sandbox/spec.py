@@ -27,6 +27,7 @@ USER = "user"
 HOSTNAME = "sandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STARTER = "/usr/bin/setsid"
+LIMITER = "/usr/bin/prlimit"
 
 WORDS_MAX = 8_000
 """The longest command that bwrap takes as arguments; together with its options it takes 9,000."""
@@ -109,6 +110,10 @@ class Policy(NamedTuple):
     uid: int = 1000
     """What the caller's own uid is shown as; no other uid exists inside."""
     gid: int = 1000
+    rlimits: tuple[tuple[str, int], ...] = ()
+    """Resource limits of the command, by the names that prlimit(1) has for them."""
+    disk_bytes: int | None = None
+    """What each private place holds at most; None: half of the machine's memory."""
     more: tuple[Argument, ...] = ()
     """Further options of bwrap that close something, such as a filter for system calls."""
 
@@ -185,7 +190,9 @@ def passing_environment(caller: Mapping[str, str], *, network: bool) -> dict[str
 
 def _words(policy: Policy) -> list[str]:
     terminal = ("--ctty",) if policy.terminal else ()
-    return [STARTER, *terminal, "--", *policy.command]
+    limits = [f"--{name}={value}:{value}" for name, value in policy.rlimits]
+    limiter = [LIMITER, *limits, "--"] if limits else []
+    return [*limiter, STARTER, *terminal, "--", *policy.command]
 
 
 def _script(words: Iterable[str]) -> bytes:
@@ -244,11 +251,15 @@ def _files(policy: Policy, root: Root) -> list[Argument]:
 
 
 def _private(policy: Policy) -> list[Argument]:
+    size = [] if policy.disk_bytes is None else ["--size", str(policy.disk_bytes)]
     return [
         *("--proc", "/proc", "--dev", "/dev"),
-        *("--perms", "1777", "--tmpfs", "/tmp"),
+        # Of its own, so that it has a size, and the rest of /dev can be read-only.
+        *(*size, "--perms", "1777", "--tmpfs", "/dev/shm"),
+        *("--remount-ro", "/dev"),
+        *(*size, "--perms", "1777", "--tmpfs", "/tmp"),
         *("--symlink", "../tmp", "/var/tmp"),
-        *("--perms", "0700", "--tmpfs", policy.home),
+        *(*size, "--perms", "0700", "--tmpfs", policy.home),
     ]
 
 
