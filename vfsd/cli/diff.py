@@ -37,6 +37,7 @@ first of these that differs; the rest follows in parentheses.
 
 _BAR_COLUMNS = 40
 _RED, _GREEN, _CYAN, _BOLD, _RESET = b"\x1b[31m", b"\x1b[32m", b"\x1b[36m", b"\x1b[1m", b"\x1b[m"
+_LETTERS = tuple(b"%c" % ord(letter) for letter in "ADTMPOXLU")
 _SEEN_STEP = 512
 
 
@@ -44,7 +45,7 @@ def main(verb: str, arguments: list[str]) -> int:
     """Run `vfsd diff`."""
     given, limits = _arguments(arguments)
     with ExitStack() as stack:
-        old, new, _ = open_pair(stack, given.a, given.b)
+        old, new = open_pair(stack, given.a, given.b)
         changes = within(_compare(old, new), map(os.fsencode, limits))
         if not given.times:
             changes = [change for change in changes if not _is_time_alone(change)]
@@ -106,9 +107,7 @@ def _is_time_alone(change: Change) -> bool:
     return change.aspects == Aspect.TIME
 
 
-def _show(
-    given: argparse.Namespace, changes: list[Change], old: TreeView, new: TreeView
-) -> None:
+def _show(given: argparse.Namespace, changes: list[Change], old: TreeView, new: TreeView) -> None:
     terminal = sys.stdout.isatty()
     if given.json:
         rows = [_row(change, old, new) for change in changes]
@@ -223,7 +222,7 @@ def _colour(line: bytes) -> bytes:
 
 
 def _colour_of_status(line: bytes) -> bytes:
-    if line[1:2] != b"\t":
+    if line[:1] not in _LETTERS or line[1:2] != b"\t":
         return line
     code = {b"A": _GREEN, b"D": _RED}.get(line[:1], _CYAN)
     return code + line[:-1] + _RESET + b"\n"
@@ -271,4 +270,3 @@ def _exact(key: str, raw: bytes) -> dict[str, str]:
     except UnicodeDecodeError:
         exact = base64.b64encode(raw).decode()
         return {key: raw.decode(errors="replace"), f"{key}_base64": exact}
-

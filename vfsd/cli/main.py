@@ -28,6 +28,7 @@ VERBS = {
     "put": ("vfsd.cli.files", "copy files and directories into the tree"),
     "get": ("vfsd.cli.files", "copy files and directories out of the tree"),
     "run": ("vfsd.cli.run", "run a command in a sandbox on the tree"),
+    "diff": ("vfsd.cli.diff", "show what differs between snapshots or directories"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 

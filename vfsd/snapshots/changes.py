@@ -47,8 +47,8 @@ METADATA = Aspect.MODE | Aspect.OWNER | Aspect.XATTRS | Aspect.TIME
 class Change:
     """One path that differs: `old` is None if it was added, `new` if it was removed.
 
-    `link_to` names the first path (in order) of those that are one file with this one in the
-    new tree, as far as they were looked at; None for that first path itself.
+    `link_to` names another path that is one file with this one in the new tree: one that does
+    not differ, or else the first in order; None for that path itself.
     """
 
     path: bytes
@@ -242,8 +242,8 @@ class _Comparison:
 
     def result(self) -> list[Change]:
         """Add what is known only at the end: who shares a file with whom."""
-        first = self._first_names()
         self._find_regrouped()
+        first = self._first_names()
         for path, change in self._changes.items():
             leader = first.get(path, path)
             if change.new is not None and leader != path:
@@ -253,7 +253,8 @@ class _Comparison:
     def _first_names(self) -> dict[bytes, bytes]:
         first = {}
         for names in self._new_names.values():
-            leader = min(names, key=order)
+            # One that stays as it is, if there is any: the others become links to it.
+            leader = min(names, key=lambda path: (path in self._changes, order(path)))
             first.update(dict.fromkeys(names, leader))
         return first
 
@@ -269,6 +270,9 @@ class _Comparison:
             if old_groups.get(path, alone) == new_groups.get(path, alone):
                 continue
             one, other = self._kept[path]
+            if one.source is not None and one.source == other.source:
+                # It stays the file that it is; those it was one file with come from elsewhere.
+                continue
             change = self._changes.get(path, Change(path, one, other))
             if Aspect.KIND not in change.aspects:
                 change = replace(change, aspects=change.aspects | Aspect.LINKS)

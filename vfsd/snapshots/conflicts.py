@@ -11,6 +11,7 @@ Concurrency: reads the host in the caller's thread.
 
 from __future__ import annotations
 
+import os
 import stat as stat_module
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -69,7 +70,8 @@ def _reason(change: Change, taken: Fingerprint | None, host: TreeView) -> str:
         return "was changed on the host"
     if (change.new is None or Aspect.MODE in change.aspects) and not _same_mode(change.old, taken):
         return "has other permissions on the host"
-    if Aspect.OWNER in change.aspects and not _same_owner(change.old, taken):
+    # Who is not root sets no owner, and his own files have his.
+    if os.geteuid() == 0 and Aspect.OWNER in change.aspects and not _same_owner(change.old, taken):
         return "has another owner on the host"
     return ""
 

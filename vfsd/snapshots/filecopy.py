@@ -67,9 +67,7 @@ def _write_all(target: int, data: memoryview, offset: int) -> None:
         data, offset = data[done:], offset + done
 
 
-def _copy_stream(
-    source: BinaryIO, target: int, size: int, told: Callable[[int], None]
-) -> None:
+def _copy_stream(source: BinaryIO, target: int, size: int, told: Callable[[int], None]) -> None:
     offset = 0
     while data := read_full(source.read, CHUNK_BYTES):
         if offset + len(data) > size:
