@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 from vfsd.archive.content import Content, Extent
 from vfsd.archive.damage import Damage
@@ -46,6 +45,7 @@ from vfsd.archive.layout import (
 from vfsd.archive.opening import find
 from vfsd.archive.source import Source
 from vfsd.archive.table import Table
+from vfsd.archive.tree import Found
 from vfsd.attributes import Stat
 from vfsd.codec import CodecError, decode_flat
 from vfsd.digest import content_digest
@@ -54,13 +54,6 @@ PAGES_MAX = 256
 """Pages and indexes of directories that are kept in memory."""
 
 _ALLOWED_MODE = 0o177777
-
-
-class Found(NamedTuple):
-    """What a name stands for."""
-
-    number: int
-    inode: Inode
 
 
 class Archive:
@@ -93,6 +86,32 @@ class Archive:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def length(self) -> int:
+        """How many bytes the archive has."""
+        return self.source.length
+
+    @property
+    def unlinked(self) -> bool:
+        """Whether the file has lost its name: what stands there now is another one."""
+        return self.source.unlinked
+
+    def hurry(self) -> None:
+        """See `Source.hurry`."""
+        self.source.hurry()
+
+    def warm(self, offset: int, size: int) -> None:
+        """See `Source.warm`."""
+        self.source.warm(offset, size)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return counters, for `vfsd status`."""
+        return {
+            "nodes": self.count,
+            "verified_frames": self.frames.expanded_frames,
+            "read_bytes": self.frames.read_bytes,
+        }
 
     # -- attributes -----------------------------------------------------------------------
 

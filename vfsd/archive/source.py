@@ -10,9 +10,9 @@ If it is changed in place (another size or modification time), every later read 
 Each read looks at the times after it has read, so what was read before a change is never
 joined with what is read after it.
 
-Concurrency: `read` is a plain call. With `patient` unset it raises `NotCached` where it would
-have to wait for a disk; the caller then lets a thread call `warm` and tries again, so that all
-state is changed by one thread.
+Concurrency: `read` is a plain call. After `hurry` it raises `NotCached` where it would have to
+wait for a disk; the caller then lets a thread call `warm` and tries again, so that all state is
+changed by one thread.
 
 Source: readv(2), `RWF_NOWAIT`.
 """
@@ -42,11 +42,11 @@ class NotCached(Exception):
 class Source:
     """An open file, of which `start` up to `end` is the archive."""
 
-    def __init__(self, fd: int, *, patient: bool = True) -> None:
+    def __init__(self, fd: int) -> None:
         """Take over `fd`, which `close` closes; the whole file is the archive until narrowed."""
         self.fd = fd
         self.start = 0
-        self._flags = 0 if patient else os.RWF_NOWAIT
+        self._flags = 0
         stat = os.fstat(fd)
         self.end = stat.st_size
         self._identity = stat.st_size, stat.st_mtime_ns
@@ -56,13 +56,13 @@ class Source:
         self.changed = False
 
     @classmethod
-    def open(cls, path: str | bytes | os.PathLike[str], *, patient: bool = True) -> Source:
+    def open(cls, path: str | bytes | os.PathLike[str]) -> Source:
         """Open a regular file. OSError; UserError if it is something else."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not stat_module.S_ISREG(os.fstat(fd).st_mode):
                 raise UserError(f"{os.fsdecode(path)} is not a regular file", ExitCode.USAGE)
-            return cls(fd, patient=patient)
+            return cls(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -75,6 +75,10 @@ class Source:
     def narrow(self, start: int, length: int) -> None:
         """From now on the archive is `length` bytes from `start` of the file."""
         self.start, self.end = start, start + length
+
+    def hurry(self) -> None:
+        """From now on raise `NotCached` instead of waiting for a disk."""
+        self._flags = os.RWF_NOWAIT
 
     def close(self) -> None:
         """Close the file; once."""

@@ -23,7 +23,8 @@ from vfsd.archive.layout import (
     SYMLINK,
     Inode,
 )
-from vfsd.archive.reader import Archive, Found
+from vfsd.archive.reader import Archive
+from vfsd.archive.tree import Found
 from vfsd.digest import content_hasher
 
 
