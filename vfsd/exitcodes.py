@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     DENIED = 7, "permission denied"
     DAMAGED = 8, "data is damaged, malformed or of an unknown version"
     FULL = 9, "no space or quota left"
+    CONFLICT = 10, "vfsd apply: the directory was changed since; nothing was written"
     RUN_TIMEOUT = 124, "vfsd run: the time limit ended the command"
     RUN_FAILED = 125, "vfsd run: vfsd itself failed, the command did not run to its end"
     RUN_NOT_EXECUTABLE = 126, "vfsd run: the command was found but cannot be executed"

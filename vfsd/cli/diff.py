@@ -232,11 +232,11 @@ def _colour_of_status(line: bytes) -> bytes:
 
 
 def _row(change: Change, old: TreeView, new: TreeView) -> dict[str, object]:
-    row: dict[str, object] = {"status": change.letter, **_exact("path", change.path)}
+    row: dict[str, object] = {"status": change.letter, **exact("path", change.path)}
     if change.aspects:
         row["aspects"] = [aspect.name.lower() for aspect in change.aspects if aspect.name]
     if change.link_to is not None:
-        row |= _exact("link_to", change.link_to)
+        row |= exact("link_to", change.link_to)
     row["old"] = _side(old, change.path, change.old)
     row["new"] = _side(new, change.path, change.new)
     return row
@@ -257,13 +257,13 @@ def _side(view: TreeView, path: bytes, item: Item | None) -> dict[str, object] |
     if kind == "file":
         side["size"] = stat.size
     elif kind == "symlink":
-        side |= _exact("target", view.readlink(path))
+        side |= exact("target", view.readlink(path))
     elif kind.endswith("device"):
         side["device"] = [os.major(stat.rdev), os.minor(stat.rdev)]
     return side
 
 
-def _exact(key: str, raw: bytes) -> dict[str, str]:
+def exact(key: str, raw: bytes) -> dict[str, str]:
     """Return the text under `key`; where that loses something, the bytes in base64 beside it."""
     try:
         return {key: raw.decode()}

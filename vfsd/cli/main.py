@@ -29,6 +29,7 @@ VERBS = {
     "get": ("vfsd.cli.files", "copy files and directories out of the tree"),
     "run": ("vfsd.cli.run", "run a command in a sandbox on the tree"),
     "diff": ("vfsd.cli.diff", "show what differs between snapshots or directories"),
+    "apply": ("vfsd.cli.apply", "write a snapshot's changes back to a directory"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 

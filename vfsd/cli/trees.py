@@ -1,6 +1,7 @@
-"""Words on the command line that name a tree: a snapshot or a directory.
+"""Words on the command line that name a tree: a snapshot in the store, or a directory.
 
-What holds a '/' or is a directory here is a directory; all else is a snapshot's name.
+What holds a '/' or is a directory here is a directory; all else is a snapshot's name. A
+snapshot is leased as long as it is looked at, so nobody removes it meanwhile.
 
 Concurrency: the trees that are opened belong to one verb, which closes them by its stack.
 """
@@ -12,7 +13,10 @@ from contextlib import ExitStack
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.emptytree import EmptyTree
 from vfsd.snapshots.hosttree import HostTree
+from vfsd.snapshots.leasing import Lease
+from vfsd.snapshots.store import Store
 from vfsd.snapshots.view import TreeView
 
 
@@ -21,20 +25,33 @@ def is_directory_word(word: str) -> bool:
     return "/" in word or os.path.isdir(word)
 
 
+def lease(stack: ExitStack, name: str) -> Lease:
+    """Hold a snapshot. UserError if there is none, or if it is damaged."""
+    return stack.enter_context(Store().lease(name))
+
+
 def open_pair(stack: ExitStack, a: str, b: str | None) -> tuple[TreeView, TreeView]:
     """Open the old and the new tree of a comparison; a snapshot alone is the new one."""
-    if b is None and is_directory_word(a):
+    if b is not None:
+        return open_tree(stack, a), open_tree(stack, b)
+    if is_directory_word(a):
         raise UserError(
             f"{a} is a directory, which has no base; name a second one to compare it with",
             ExitCode.USAGE,
         )
-    if b is None:
-        raise UserError(f"there is no snapshot {a!r}", ExitCode.NOT_FOUND)
-    return open_tree(stack, a), open_tree(stack, b)
+    held = lease(stack, a)
+    return open_base(stack, held), stack.enter_context(held.view())
+
+
+def open_base(stack: ExitStack, held: Lease) -> TreeView:
+    """Open what a snapshot stands on: a host directory as it is now, or nothing."""
+    if held.base is not None:
+        return stack.enter_context(HostTree(held.base))
+    return EmptyTree(stack.enter_context(held.view()).item(b""))
 
 
 def open_tree(stack: ExitStack, word: str) -> TreeView:
     """Open the tree that the word names."""
-    if not is_directory_word(word):
-        raise UserError(f"there is no snapshot {word!r}", ExitCode.NOT_FOUND)
-    return stack.enter_context(HostTree(word))
+    if is_directory_word(word):
+        return stack.enter_context(HostTree(word))
+    return stack.enter_context(lease(stack, word).view())

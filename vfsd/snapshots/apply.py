@@ -52,6 +52,7 @@ class Outcome:
     waiting: list[bytes] = field(default_factory=list)
     left_out: list[tuple[bytes, str]] = field(default_factory=list)
     incomplete: list[tuple[bytes, str]] = field(default_factory=list)
+    errors: list[OSError] = field(default_factory=list)
     error: OSError | None = None
     """What ended it before its time; `waiting` then says what was not come to."""
 
@@ -226,6 +227,7 @@ class Applier:
             if missing_is_fine and error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return
             self.outcome.failed.append((path, _reason(error)))
+            self.outcome.errors.append(error)
             if error.errno in _HOPELESS:
                 self.outcome.error = error
 

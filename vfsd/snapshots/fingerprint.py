@@ -4,31 +4,20 @@
 already as the snapshot wants it was changed by somebody else, a *conflict*. A path without a
 fingerprint was not there.
 
-Taken for every path that the snapshot changes or removes, and for the directories above them.
-A digest of the content is taken of files that are to be replaced, as long as that is cheap;
-otherwise size, times and the inode's change time have to do.
+What it is *not*: how they are taken, when a layer is sealed (touched.py), or kept (store.py).
 
-What it is *not*: the comparison of two trees (changes.py), or the record that the fingerprints
-are kept in (the store's).
-
-Concurrency: immutable values; `take` reads both views in the caller's thread.
+Concurrency: immutable values; `same_file` reads the view in the caller's thread.
 """
 
 from __future__ import annotations
 
 import stat as stat_module
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from vfsd.digest import content_digest, content_hasher
-from vfsd.snapshots.changes import Aspect, Change, compare, read_full
+from vfsd.snapshots.changes import read_full
 from vfsd.snapshots.view import Item, TreeView
-
-DIGEST_FILE_BYTES_MAX = 4 << 20
-"""Larger files get no digest: saving must not read what the run did not."""
-
-DIGEST_ALL_BYTES_MAX = 256 << 20
-"""What all digests of one snapshot may read."""
 
 _CHUNK_BYTES = 1 << 18
 _FIELDS = 9
@@ -52,35 +41,6 @@ Fingerprints = Mapping[bytes, Fingerprint]
 """By path from the base's root, which itself is ``b""``."""
 
 
-def take(base: TreeView, view: TreeView) -> dict[bytes, Fingerprint]:
-    """Return the fingerprints that applying `view` onto `base` will have to check."""
-    return take_for(base, compare(base, view))
-
-
-def take_for(base: TreeView, changes: Iterable[Change]) -> dict[bytes, Fingerprint]:
-    """Return the fingerprints for changes that are known already."""
-    found: dict[bytes, Fingerprint] = {}
-    room = DIGEST_ALL_BYTES_MAX
-    for change in changes:
-        for directory in _above(change.path):
-            if directory in found:
-                break
-            try:
-                found[directory] = _of(base.item(directory), b"")
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-        if change.old is None:
-            continue
-        digest = b""
-        if stat_module.S_ISLNK(change.old.stat.mode):
-            digest = content_digest(base.readlink(change.path))
-        elif _is_replaced(change) and change.old.stat.size <= min(DIGEST_FILE_BYTES_MAX, room):
-            room -= change.old.stat.size
-            digest = digest_of(base, change.path)
-        found[change.path] = _of(change.old, digest)
-    return found
-
-
 def digest_of(view: TreeView, path: bytes) -> bytes:
     """Return the digest of a regular file's data."""
     hasher = content_hasher()
@@ -90,13 +50,8 @@ def digest_of(view: TreeView, path: bytes) -> bytes:
     return hasher.digest()
 
 
-def to_record(fingerprints: Fingerprints) -> dict[bytes, list[int | bytes]]:
-    """Return plain values, as vfsd.codec takes them."""
-    return {path: list(fingerprint) for path, fingerprint in fingerprints.items()}
-
-
 def from_record(record: object) -> dict[bytes, Fingerprint]:
-    """Read what `to_record` made. ValueError if it is anything else."""
+    """Read what touched.py took. ValueError if it is anything else."""
     if not isinstance(record, dict):
         raise ValueError("the fingerprints are not a map")
     found = {}
@@ -135,34 +90,3 @@ def same_file(taken: Fingerprint, view: TreeView, path: bytes, item: Item) -> bo
     if stat.mtime_ns != taken.mtime_ns:
         return False
     return stat.ctime_ns == taken.ctime_ns or stat.nlink != taken.nlink
-
-
-def _of(item: Item, digest: bytes) -> Fingerprint:
-    stat = item.stat
-    return Fingerprint(
-        stat.mode,
-        stat.nlink,
-        stat.uid,
-        stat.gid,
-        stat.rdev,
-        stat.size,
-        stat.mtime_ns,
-        stat.ctime_ns,
-        digest,
-    )
-
-
-def _is_replaced(change: Change) -> bool:
-    """Say whether content will be lost that a digest is worth reading for."""
-    return (
-        change.old is not None
-        and stat_module.S_ISREG(change.old.stat.mode)
-        and change.new is not None
-        and bool(change.aspects & (Aspect.KIND | Aspect.CONTENT | Aspect.LINKS))
-    )
-
-
-def _above(path: bytes) -> Iterable[bytes]:
-    while path:
-        path, _, _ = path.rpartition(b"/")
-        yield path

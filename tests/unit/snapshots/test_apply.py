@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.snapshots.fingerprints import take
 from tests.unit.snapshots.overlaymount import overlay
 from tests.unit.snapshots.randomtree import fill
 from tests.unit.snapshots.test_layered import _change
@@ -19,7 +20,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.apply import Applier, Outcome, locked
 from vfsd.snapshots.applyplan import Side, plan
 from vfsd.snapshots.changes import Aspect, compare
-from vfsd.snapshots.fingerprint import Fingerprints, take
+from vfsd.snapshots.fingerprint import Fingerprints
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.hostwriter import staged_name
 from vfsd.snapshots.layered import LayeredView

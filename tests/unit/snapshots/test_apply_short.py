@@ -76,7 +76,7 @@ SCRIPT = """
 import json, sys
 from vfsd.snapshots.apply import Applier, locked
 from vfsd.snapshots.applyplan import Side, plan
-from vfsd.snapshots.fingerprint import take
+from tests.unit.snapshots.fingerprints import take
 from vfsd.snapshots.hosttree import HostTree
 root, wanted = sys.argv[1:]
 with locked(root) as fd, HostTree(root) as host, HostTree(wanted) as view:
