@@ -36,7 +36,7 @@ async def open_provider(source: str, options: Mapping[str, str]) -> Provider:
     for what the provider meets on opening its source.
     """
     kind, rest = await trio.to_thread.run_sync(find_provider, source)
-    return await kind.from_options(rest, options)
+    return await kind.from_sources(rest, options, open_provider)
 
 
 def find_provider(source: str) -> tuple[type[Provider], str | None]:

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -104,6 +104,9 @@ Listener = Callable[[Change], None]
 
 Keeper = Callable[[int], bool]
 """Says whether a door keeps the node of a number; called synchronously, must be cheap."""
+
+OpenSource = Callable[[str, Mapping[str, str]], Awaitable["Provider"]]
+"""Finds and makes the provider that a source names, with its options; as a door would."""
 
 
 class Handle(ABC):
@@ -177,6 +180,16 @@ class Provider(ABC):
         `vfsd.errors.UserError` that names a wrong or missing one, or `OSError` for `source`.
         """
         raise fail(errno.EOPNOTSUPP, cls.__name__)
+
+    @classmethod
+    async def from_sources(
+        cls, source: str | None, options: Mapping[str, str], open_source: OpenSource
+    ) -> Self:
+        """As `from_options`, for a provider that is put together from others.
+
+        `options` may name sources, which `open_source` opens; they are this provider's then.
+        """
+        return await cls.from_options(source, options)
 
     @property
     @abstractmethod
@@ -381,7 +394,9 @@ class Provider(ABC):
     def snapshot(self) -> Provider:
         """Return this tree as it is now, sealed: read-only, unchanged by later writes.
 
-        O(1) in the size of the tree, atomic. EOPNOTSUPP where it cannot be had.
+        O(1) in the size of the tree, atomic. Files keep their numbers, by which alone the
+        nodes of both are told apart. EOPNOTSUPP where it cannot be had, EBUSY while a change
+        is half-way: to be tried again.
         """
         raise fail(errno.EOPNOTSUPP)
 

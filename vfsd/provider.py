@@ -26,6 +26,7 @@ from vfsd.contract import (
     Keeper,
     Listener,
     Node,
+    OpenSource,
     Provider,
     Traits,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Keeper",
     "Listener",
     "Node",
+    "OpenSource",
     "PathProvider",
     "Provider",
     "SetAttr",

@@ -1,0 +1,12 @@
+"""The overlay provider: one writable upper over any number of lowers, each any provider.
+
+Reading order: marks.py (whiteouts and opaque directories, as the kernel's overlayfs has them),
+layers.py, nodes.py (which file is which), union.py (the parts together), merge.py (what a name
+stands for), upper.py and copyup.py (bringing things up), making.py, removing.py, renaming.py,
+hardlinks.py, partial.py (large files, range by range), handle.py (open files), versions.py
+(seal, snapshot, fork), changes.py (lowers that change), provider.py (the contract).
+"""
+
+from providers.overlay.provider import OverlayProvider
+
+__all__ = ["OverlayProvider"]

@@ -1,0 +1,259 @@
+"""Copy-up: bringing a file of the lowers into the upper before it is changed.
+
+A copy has the file's mode, owner, times, attributes and data (holes stay holes), and notes the
+file's number (origin.py). It is made in the work directory and renamed into place, so that a
+crash or a cancellation leaves the old file. The directories on the way are brought up first,
+each in the same manner; a directory's times do not change by what is brought up into it.
+
+Who is not root cannot give files away: the copy then belongs to the user who runs the daemon.
+
+Concurrency: the overlay's turn is held. While data is copied a cancellation is let through, and
+so is a seal: what follows looks again at where the copy belongs.
+
+Source: fs/overlayfs/copy_up.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat as stat_module
+
+import trio
+
+from providers.overlay import hardlinks, marks
+from providers.overlay.layers import Below
+from providers.overlay.nodes import OverlayNode
+from providers.overlay.origin import origin_note
+from providers.overlay.partial import PARTIAL_MIN_BYTES, partial_for, read_fully
+from providers.overlay.union import Union
+from providers.overlay.upper import ROOT, Upper
+from vfsd.errors import fail
+from vfsd.provider import Entry, Handle, Identity, Node, Provider, SetAttr, Stat
+
+log = logging.getLogger(__name__)
+
+CHUNK = 128 << 10
+ZEROS = bytes(CHUNK)
+NOREPLACE = 1
+SETID = stat_module.S_ISUID | stat_module.S_ISGID
+UNKEPT = (errno.EOPNOTSUPP, errno.EPERM)
+
+
+async def upper_directory(union: Union, node: OverlayNode) -> Node:
+    """Return the directory's place in the upper, where it and those above it are brought up."""
+    if node.epoch != union.epoch:
+        union.refresh(node)
+    if node.upper is not None:
+        return node.upper
+    missing: list[OverlayNode] = []
+    current: OverlayNode | None = node
+    while current is not None and current.upper is None:
+        missing.append(current)
+        current = current.parent
+        if current is not None:
+            union.refresh(current)
+    for each in reversed(missing):
+        await bring_up(union, each)
+    upper: Node | None = node.upper
+    assert upper is not None
+    return upper
+
+
+async def bring_up(union: Union, node: OverlayNode, *, limit_bytes: int | None = None) -> Node:
+    """Return the file's place in the upper; it is copied there unless it is there already.
+
+    Of its data only the first `limit_bytes` are wanted. ESTALE, ENOSPC, EIO.
+    """
+    upper = union.need_upper()
+    union.refresh(node)
+    if node.upper is not None:
+        return node.upper
+    if not node.below:
+        raise fail(errno.ESTALE)
+    source = node.below[0]
+    stat = union.shown(node, await source.layer.provider.getattr(source.node))
+    if stat.nlink == 0:
+        node.removed = True
+    in_lower = node is not union.root and node.parent is not None and not node.removed
+    if in_lower:
+        assert node.parent is not None
+        await upper_directory(union, node.parent)
+    stage = upper.stage()
+    try:
+        copy = await _staged(union, upper, stage, node, source, stat, limit_bytes)
+        await _publish(union, upper, stage, node, copy, stat)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await upper.discard(stage)
+        raise
+    union.copied_up += 1
+    upper.origins += 1
+    union.nodes.brought_up(node, copy)
+    if not node.is_directory:
+        node.below = ()
+    return copy
+
+
+async def _publish(
+    union: Union, upper: Upper, stage: bytes, node: OverlayNode, copy: Node, stat: Stat
+) -> None:
+    """Put the finished copy where it belongs."""
+    provider = upper.provider
+    if node is union.root:
+        await provider.rename(upper.work, stage, upper.layers, b"%d" % upper.number, NOREPLACE)
+        upper.root = copy
+        return
+    if not node.is_directory and stat.nlink > 1:
+        if await hardlinks.index_copy(union, upper, stage, node, copy, stat.nlink):
+            return
+    elif node.removed:
+        # Nameless from here on; it lives while it is open or kept (provider.py, `_keeps`).
+        union.nodes.brought_up(node, copy)
+        await provider.unlink(upper.work, stage)
+        return
+    if node.parent is None:
+        raise fail(errno.ESTALE)
+    parent = await upper_directory(union, node.parent)
+    before = await provider.getattr(parent)
+    try:
+        await provider.rename(upper.work, stage, parent, node.name, NOREPLACE)
+    except FileExistsError:
+        raise fail(errno.ESTALE, node.name) from None
+    await keep_times(provider, parent, before)
+
+
+async def keep_times(provider: Provider, directory: Node, before: Stat) -> None:
+    """Set a directory's times back to what they were."""
+    times = SetAttr(atime_ns=before.atime_ns, mtime_ns=before.mtime_ns)
+    await provider.setattr(directory, times, ROOT)
+
+
+async def _staged(
+    union: Union,
+    upper: Upper,
+    stage: bytes,
+    node: OverlayNode,
+    source: Below,
+    stat: Stat,
+    limit_bytes: int | None,
+) -> Node:
+    """Make the whole copy in the work directory."""
+    provider, work = upper.provider, upper.work
+    owner = Identity(stat.uid, stat.gid)
+    kind = node.kind
+    entry: Entry
+    if kind == stat_module.S_IFREG:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        entry, handle = await provider.create(work, stage, stat.mode & 0o777, flags, owner)
+        try:
+            await _copy_data(union, upper, source, stat, entry.node, handle, limit_bytes)
+        finally:
+            with trio.CancelScope(shield=True):
+                await handle.release()
+    elif kind == stat_module.S_IFDIR:
+        entry = await provider.mkdir(work, stage, stat.mode & 0o7777, owner)
+    elif kind == stat_module.S_IFLNK:
+        target = await source.layer.provider.readlink(source.node)
+        entry = await provider.symlink(work, stage, target, owner)
+    else:
+        entry = await provider.mknod(work, stage, stat.mode, stat.rdev, owner)
+    await _copy_attributes(union, provider, node, source, stat, entry)
+    return entry.node
+
+
+async def _copy_attributes(
+    union: Union, provider: Provider, node: OverlayNode, source: Below, stat: Stat, made: Entry
+) -> None:
+    copy = made.node
+    if (made.stat.uid, made.stat.gid) != (stat.uid, stat.gid):
+        try:
+            await provider.setattr(copy, SetAttr(uid=stat.uid, gid=stat.gid), ROOT)
+        except PermissionError:
+            log.debug("a copy belongs to this user: only root may give files away")
+    origin = source.layer.provider
+    for name in await origin.listxattr(source.node):
+        if not marks.is_mark(name):
+            await _copy_xattr(provider, copy, name, await origin.getxattr(source.node, name))
+    if node is not union.root:
+        note = origin_note(node.number)
+        try:
+            await provider.setxattr(copy, union.flavour.named(marks.OWN), note)
+        except OSError as error:
+            # A symlink or a FIFO takes no user attributes: its number changes with a restart.
+            if error.errno not in UNKEPT:
+                raise
+    changes = SetAttr(atime_ns=stat.atime_ns, mtime_ns=stat.mtime_ns)
+    if node.kind != stat_module.S_IFLNK and stat.mode & 0o7777 != made.stat.mode & 0o7777:
+        changes = changes._replace(mode=stat.mode & 0o7777)
+    elif stat.mode & SETID and node.kind == stat_module.S_IFREG:
+        changes = changes._replace(mode=stat.mode & 0o7777)
+    await provider.setattr(copy, changes, ROOT)
+
+
+async def _copy_xattr(provider: Provider, copy: Node, name: bytes, value: bytes) -> None:
+    try:
+        await provider.setxattr(copy, name, value)
+    except OSError as error:
+        # What the upper has no place for, or only root may set; a user's own must not get lost.
+        if name.startswith(b"user.") or error.errno not in UNKEPT:
+            raise
+
+
+async def _copy_data(
+    union: Union,
+    upper: Upper,
+    source: Below,
+    stat: Stat,
+    copy: Node,
+    target: Handle,
+    limit_bytes: int | None,
+) -> None:
+    """Copy what there is of data, in chunks; all zeros are left out."""
+    size = stat.size if limit_bytes is None else min(stat.size, limit_bytes)
+    if not size:
+        return
+    await check_not_metacopy(source)
+    if upper.partial and size >= PARTIAL_MIN_BYTES:
+        await upper.provider.setattr(copy, SetAttr(size=size), ROOT)
+        union.partial[copy.number] = partial_for(source, size)
+        return
+    origin = await source.layer.provider.open(source.node, os.O_RDONLY, ROOT)
+    union.turn.cancellable(True)
+    try:
+        await copy_range(origin, target, 0, size)
+    finally:
+        union.turn.cancellable(False)
+        with trio.CancelScope(shield=True):
+            await origin.release()
+    union.copied_bytes += size
+    if size % CHUNK == 0 or (await target.getattr()).size < size:
+        await upper.provider.setattr(copy, SetAttr(size=size), ROOT)
+
+
+async def copy_range(source: Handle, target: Handle, start: int, end: int) -> None:
+    """Copy a range, without what is all zeros where the target has a hole."""
+    while start < end:
+        piece = await read_fully(source, start, min(CHUNK, end - start))
+        if not piece:
+            return  # it shrank meanwhile; the rest reads as zeros
+        if piece != ZEROS[: len(piece)]:
+            done = 0
+            while done < len(piece):
+                done += await target.write(start + done, piece[done:])
+        start += len(piece)
+
+
+async def check_not_metacopy(source: Below) -> None:
+    """Raise EOPNOTSUPP for a file of which the layer has the attributes only."""
+    layer = source.layer
+    if layer.bottom or not layer.tag or not layer.provider.traits.xattrs:
+        return
+    if await marks.has(layer.provider, source.node, marks.METACOPY):
+        log.error(
+            "a lower layer of %s holds a file without its data (metacopy=on), which is not "
+            "supported; copy the layer's files up with 'touch' before it is used",
+            layer.provider.describe(),
+        )
+        raise fail(errno.EOPNOTSUPP)

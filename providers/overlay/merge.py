@@ -1,0 +1,429 @@
+"""What a name stands for in the merged tree, and what a directory lists.
+
+The upper is asked first, then the lowers from the top. A file or a whiteout ends the search; a
+directory goes on into the layers below, until one is opaque. Where all lowers of a directory
+are sealed, its merged listing is kept with the node, so that a look-up asks only layers that
+have the name: chains of many layers cost no more than short ones.
+
+Lowers that change behind the overlay's back: each look-up asks them anew. Where a directory
+has vanished from such a lower meanwhile, that lower no longer takes part.
+
+Concurrency: changes no layer; safe beside everything but the steps of a change that `Turn.tear`
+covers, for which the provider waits.
+
+Source: Linux Documentation/filesystems/overlayfs.rst; fs/overlayfs/namei.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat as stat_module
+from collections.abc import Iterable, Sequence
+
+from providers.overlay import marks
+from providers.overlay.layers import Below, Layer
+from providers.overlay.nodes import OverlayNode
+from providers.overlay.origin import read_origin
+from providers.overlay.union import Union
+from vfsd.errors import fail
+from vfsd.provider import Entry, Node, Stat
+
+S_IFMT = stat_module.S_IFMT
+DIRECTORY = stat_module.S_IFDIR
+GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+
+
+async def find(union: Union, parent: OverlayNode, name: bytes) -> Entry:
+    """Return what `name` stands for. ENOENT, ENOTDIR, ESTALE."""
+    if parent.kind != DIRECTORY:
+        raise fail(errno.ENOTDIR)
+    if parent.epoch != union.epoch:
+        union.refresh(parent)
+    if parent.upper is not None:
+        try:
+            entry = await union.upper_provider.lookup(parent.upper, name)
+        except FileNotFoundError:
+            pass
+        else:
+            return await in_upper(union, parent, name, entry)
+    if not parent.below:
+        raise fail(errno.ENOENT, name)
+    found, stat = await find_below(union, parent, name)
+    if stat is None:
+        raise fail(errno.ENOENT, name)
+    return await from_below(union, parent, name, found, stat)
+
+
+async def in_upper(union: Union, parent: OverlayNode, name: bytes, entry: Entry) -> Entry:
+    """Return the entry for what the upper has at that place. ENOENT for a whiteout."""
+    inner, stat = entry
+    if stat.rdev == 0 and S_IFMT(stat.mode) == stat_module.S_IFCHR:
+        raise fail(errno.ENOENT, name)
+    node = union.nodes.of_upper(inner.number)
+    if node is None or node.kind != S_IFMT(stat.mode) or node.epoch != union.epoch:
+        node = await _adopt(union, parent, name, inner, stat)
+    elif node.below and not all(each.layer.sealed for each in node.below):
+        node.below = await _directories(union, parent, name, await _marks(union, inner))
+        note_lowers(union, node)
+    node.parent, node.name = parent, name
+    if node.below or union.hard:
+        stat = union.shown(node, stat)
+    return Entry(node, stat)
+
+
+async def _marks(union: Union, inner: Node) -> marks.Marks:
+    return await marks.read(union.upper_provider, inner)
+
+
+async def _adopt(
+    union: Union, parent: OverlayNode, name: bytes, inner: Node, stat: Stat
+) -> OverlayNode:
+    """Make the node of a file in the upper that nobody holds."""
+    kind = S_IFMT(stat.mode)
+    below: tuple[Below, ...] = ()
+    if kind == DIRECTORY:
+        found = await _marks(union, inner)
+        origin = read_origin(found.own)
+        below = await _directories(union, parent, name, found)
+        if origin is None and below:
+            origin = await number_below(union, below[0])
+    else:
+        origin = await note_of(union, inner)
+    known = union.nodes.of_upper(inner.number)
+    if known is not None and known.kind == kind and known.epoch == union.epoch:
+        return known  # someone was quicker
+    number = union.lowers.minted.number(0, inner.number) if origin is None else origin
+    if number in union.nodes.by_number:
+        number = union.lowers.minted.fresh()  # its origin's number is in use again
+    node = OverlayNode(number, kind, union.epoch)
+    node.upper = inner
+    node.below = below
+    union.nodes.add(node)
+    note_lowers(union, node)
+    return node
+
+
+async def note_of(union: Union, inner: Node) -> int | None:
+    """Return the number that a file in the upper had before it was copied up, if it was."""
+    upper = union.upper
+    assert upper is not None
+    if upper.fresh and not upper.origins:
+        return None
+    name = union.flavour.named(marks.OWN)
+    return read_origin(await marks.own(upper.provider, inner, (name,)))
+
+
+async def _directories(
+    union: Union, parent: OverlayNode, name: bytes, found: marks.Marks
+) -> tuple[Below, ...]:
+    """Return the directories below one of the upper, with which it is merged."""
+    if found.opaque:
+        return ()
+    if found.redirect is not None:
+        stack, name = await _redirected(union, parent.below, found.redirect, None)
+        below, stat = await search(union, stack, name)
+    elif parent.below:
+        below, stat = await find_below(union, parent, name)
+    else:
+        return ()
+    if stat is None or not stat_module.S_ISDIR(stat.mode):
+        return ()
+    return tuple(below)
+
+
+async def find_below(
+    union: Union, parent: OverlayNode, name: bytes
+) -> tuple[list[Below], Stat | None]:
+    """Return what the lowers have at a place: a file, or directories, top first; or nothing."""
+    stack = parent.below
+    index = parent.index
+    if index is not None:
+        places = index.get(name)
+        if places is None:
+            return [], None
+        return await search(union, stack, name, places)
+    if len(stack) > 1 and _all_sealed(stack):
+        index = await merged_index(stack)
+        if parent.below is stack:
+            parent.index = index
+        places = index.get(name)
+        return ([], None) if places is None else await search(union, stack, name, places)
+    found = await search(union, stack, name)
+    if found[1] is None and len(stack) == 1 and stack[0].layer.sealed:
+        index = await merged_index(stack)  # the next absence costs nothing
+        if parent.below is stack:
+            parent.index = index
+    return found
+
+
+def _all_sealed(stack: Iterable[Below]) -> bool:
+    return all(each.layer.sealed for each in stack)
+
+
+async def search(
+    union: Union, stack: Sequence[Below], name: bytes, places: Sequence[int] | None = None
+) -> tuple[list[Below], Stat | None]:
+    """Look for `name` in each directory of `stack`, or only at the given `places` of it."""
+    found: list[Below] = []
+    first: Stat | None = None
+    waiting = list(range(len(stack)) if places is None else places)
+    waiting.reverse()
+    while waiting:
+        place = waiting.pop()
+        layer, directory, xattr_whiteouts = stack[place]
+        provider = layer.provider
+        try:
+            inner, stat = await provider.lookup(directory, name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if not layer.sealed and error.errno in GONE:
+                continue
+            raise
+        kind = S_IFMT(stat.mode)
+        if kind != DIRECTORY:
+            if (
+                first is not None
+                or marks.is_whiteout(stat)
+                or (xattr_whiteouts and await _is_xattr_whiteout(layer, inner, stat))
+            ):
+                break
+            return [Below(layer, inner)], stat
+        if first is None:
+            first = stat
+        if layer.bottom:
+            found.append(Below(layer, inner))
+            break
+        known = await marks.read(provider, inner)
+        found.append(Below(layer, inner, known.xattr_whiteouts))
+        if known.opaque:
+            break
+        if known.redirect is not None:
+            rest = stack[place + 1 :]
+            stack, name = await _redirected(union, rest, known.redirect, layer)
+            waiting = list(range(len(stack)))
+            waiting.reverse()
+    return found, first
+
+
+async def _is_xattr_whiteout(layer: Layer, inner: Node, stat: Stat) -> bool:
+    if stat.size or S_IFMT(stat.mode) != stat_module.S_IFREG:
+        return False
+    return await marks.has(layer.provider, inner, marks.WHITEOUT)
+
+
+async def _redirected(
+    union: Union, rest: Sequence[Below], redirect: bytes, layer: Layer | None
+) -> tuple[Sequence[Below], bytes]:
+    """Return where the layers below have a renamed directory: directories, and the name there.
+
+    A path that does not start with a slash is a name beside it. EIO for nonsense.
+    """
+    names = [each for each in redirect.split(b"/") if each]
+    if not names or b".." in names or b"." in names:
+        raise fail(errno.EIO, redirect)
+    if not redirect.startswith(b"/"):
+        if len(names) > 1:
+            raise fail(errno.EIO, redirect)
+        return rest, names[0]
+    stack: Sequence[Below] = union.root_below
+    if layer is not None:
+        position = next(i for i, each in enumerate(stack) if each.layer is layer)
+        stack = stack[position + 1 :]
+    for each in names[:-1]:
+        stack, stat = await search(union, stack, each)
+        if stat is None or not stat_module.S_ISDIR(stat.mode):
+            return (), names[-1]
+    return stack, names[-1]
+
+
+async def number_below(union: Union, below: Below) -> int:
+    """Return the number of a file in a lower."""
+    layer = below.layer
+    if not layer.tag:
+        name = union.flavour.named(marks.OWN)
+        origin = read_origin(await marks.own(layer.provider, below.node, (name,)))
+        if origin is not None:
+            return origin
+    return union.lowers.minted.number(layer.tag, below.node.number)
+
+
+async def from_below(
+    union: Union, parent: OverlayNode, name: bytes, found: list[Below], stat: Stat
+) -> Entry:
+    """Return the entry for what was found in the lowers."""
+    top = found[0]
+    kind = S_IFMT(stat.mode)
+    number = await number_below(union, top)
+    if union.hard and number in union.hard and kind != DIRECTORY:
+        return await _hard_linked(union, parent, name, top, number, stat)
+    node = union.nodes.by_number.get(number)
+    if node is not None:
+        union.refresh(node)
+        if node.kind != kind or not _same(node, top):
+            number, node = _another(union, top, kind)
+    if node is None:
+        node = OverlayNode(number, kind, union.epoch)
+        node.below = tuple(found)
+        union.nodes.add(node)
+        note_lowers(union, node)
+    elif kind == DIRECTORY and not _all_sealed(found):
+        node.below = tuple(found)
+        note_lowers(union, node)
+    node.parent, node.name = parent, name
+    if kind == DIRECTORY or node.upper is not None or union.hard:
+        stat = union.shown(node, stat)
+    return Entry(node, stat)
+
+
+def _same(node: OverlayNode, top: Below) -> bool:
+    return (
+        node.upper is None
+        and bool(node.below)
+        and not node.removed
+        and node.below[0].layer is top.layer
+        and node.below[0].node.number == top.node.number
+    )
+
+
+def _another(union: Union, top: Below, kind: int) -> tuple[int, OverlayNode | None]:
+    """Return number and node for a lower file whose number a different file has.
+
+    Only a lower that changed behind the overlay's back leads here.
+    """
+    key = (top.layer.tag, top.node.number)
+    node = union.nodes.by_lower.get(key)
+    if node is not None and node.kind == kind and _same(node, top):
+        return node.number, node
+    number = union.lowers.minted.fresh()
+    node = OverlayNode(number, kind, union.epoch)
+    node.below = (top,)
+    union.nodes.add(node)
+    union.nodes.by_lower[key] = node
+    return number, node
+
+
+async def _hard_linked(
+    union: Union, parent: OverlayNode, name: bytes, top: Below, number: int, stat: Stat
+) -> Entry:
+    """Return the entry for another name of a lower file that was changed under one of them."""
+    hard = union.hard[number]
+    node = union.nodes.by_number.get(number)
+    if node is not None:
+        union.refresh(node)
+    else:
+        node = OverlayNode(number, S_IFMT(stat.mode), union.epoch)
+        if hard.node is None:
+            node.below = (top,)
+        elif hard.epoch == union.epoch:
+            node.upper = hard.node
+        else:
+            node.below = (Below(union.family[hard.epoch], hard.node),)
+        union.nodes.add(node)
+    node.parent, node.name = parent, name
+    provider, inner = union.reading(node)
+    return Entry(node, union.shown(node, await provider.getattr(inner)))
+
+
+def note_lowers(union: Union, node: OverlayNode) -> None:
+    """Remember which node shows what, for lowers that tell of changes."""
+    for each in node.below:
+        if not each.layer.sealed:
+            union.nodes.by_lower[each.layer.tag, each.node.number] = node
+
+
+async def merged_index(stack: Sequence[Below]) -> dict[bytes, tuple[int, ...]]:
+    """Return each name that the lowers show in a directory, and where in `stack` it stands."""
+    if len(stack) == 1 and stack[0].layer.bottom:
+        return dict.fromkeys(await stack[0].layer.provider.readdir(stack[0].node), (0,))
+    index: dict[bytes, tuple[int, ...]] = {}
+    ended: set[bytes] = set()
+    for place, (layer, directory, xattr_whiteouts) in enumerate(stack):
+        try:
+            names = await layer.provider.readdir(directory)
+            entries = await layer.provider.lookup_many(directory, names)
+        except OSError as error:
+            if not layer.sealed and error.errno in GONE:
+                continue
+            raise
+        for name, entry in zip(names, entries, strict=True):
+            if entry is None or name in ended:
+                continue
+            stat = entry.stat
+            if marks.is_whiteout(stat) or (
+                xattr_whiteouts and await _is_xattr_whiteout(layer, entry.node, stat)
+            ):
+                ended.add(name)
+                continue
+            index[name] = (*index.get(name, ()), place)
+    return index
+
+
+async def names_in(union: Union, node: OverlayNode) -> list[bytes]:
+    """Return all names in a directory: the upper's first, then the lowers'. ENOTDIR, ESTALE."""
+    if node.kind != DIRECTORY:
+        raise fail(errno.ENOTDIR)
+    union.refresh(node)
+    upper, stack = node.upper, node.below
+    names: list[bytes] = []
+    present: Sequence[bytes] = ()
+    if upper is not None:
+        provider = union.upper_provider
+        present = await provider.readdir(upper)
+        if node.plain:
+            names.extend(present)
+        else:
+            entries = await provider.lookup_many(upper, present)
+            for name, entry in zip(present, entries, strict=True):
+                if entry is not None and not marks.is_whiteout(entry.stat):
+                    names.append(name)
+            node.plain = len(names) == len(present)
+    if stack:
+        index = node.index
+        if index is None:
+            index = await merged_index(stack)
+            if node.below is stack and _all_sealed(stack):
+                node.index = index
+        if present:
+            hidden = set(present)
+            names.extend(name for name in index if name not in hidden)
+        else:
+            names.extend(index)
+    return names
+
+
+async def find_many(
+    union: Union, parent: OverlayNode, names: Sequence[bytes]
+) -> list[Entry | None]:
+    """Return an entry per name, None where there is none: a page of a listing."""
+    if parent.kind != DIRECTORY:
+        raise fail(errno.ENOTDIR)
+    union.refresh(parent)
+    found: list[Entry | None] = [None] * len(names)
+    asking = range(len(names))
+    if parent.upper is not None:
+        entries = await union.upper_provider.lookup_many(parent.upper, names)
+        missing: list[int] = []
+        for place, entry in enumerate(entries):
+            if entry is None:
+                missing.append(place)
+            elif not marks.is_whiteout(entry.stat):
+                found[place] = await in_upper(union, parent, names[place], entry)
+        if not parent.below:
+            return found
+        asking = missing  # type: ignore[assignment]
+    stack = parent.below
+    if len(stack) == 1 and stack[0].layer.bottom:
+        layer, directory, _ = stack[0]
+        wanted = [names[place] for place in asking]
+        entries = await layer.provider.lookup_many(directory, wanted)
+        for place, entry in zip(asking, entries, strict=True):
+            if entry is not None and not marks.is_whiteout(entry.stat):
+                below = [Below(layer, entry.node)]
+                found[place] = await from_below(union, parent, names[place], below, entry.stat)
+        return found
+    for place in asking:
+        below, stat = await find_below(union, parent, names[place])
+        if stat is not None:
+            found[place] = await from_below(union, parent, names[place], below, stat)
+    return found

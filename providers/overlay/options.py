@@ -1,0 +1,77 @@
+"""The options of `-o key=value`: lower=, upper=, marks=.
+
+Several lowers stand in one value with colons between them, as in mount(8), the topmost first; a
+colon that belongs to a source is written ``\\:``. ``lower=`` given again adds below.
+
+Concurrency: pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from providers.overlay.marks import FLAVOURS, USER, Flavour
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
+LOWERS_MAX = 4096
+KNOWN = ("lower", "upper", "marks")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the options said; `upper` is None for a read-only view."""
+
+    lowers: tuple[str, ...]
+    upper: str | None
+    flavour: Flavour
+
+
+def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
+    """Read the options; `UserError` names the one that is wrong, and what is known."""
+    if source is not None:
+        raise _refusal(
+            f"the overlay provider takes no source, and {source!r} was given; name the layers "
+            "with -o lower=SOURCE and -o upper=memory or a directory"
+        )
+    for key in options:
+        if key not in KNOWN:
+            raise _refusal(
+                f"the overlay provider has no option {key!r}; it knows {', '.join(KNOWN)}"
+            )
+    lowers = tuple(split_sources(options.get("lower", "")))
+    if not lowers:
+        raise _refusal(
+            "an overlay needs at least one lower layer; give -o lower=SOURCE, the topmost first"
+        )
+    if len(lowers) > LOWERS_MAX:
+        raise _refusal(f"an overlay has at most {LOWERS_MAX} lowers, and {len(lowers)} were given")
+    marks = options.get("marks", USER.name)
+    if marks not in FLAVOURS:
+        raise _refusal(f"marks={marks} is not understood; write marks=user or marks=trusted")
+    upper = options.get("upper", "memory")
+    return Options(lowers, None if upper == "none" else upper, FLAVOURS[marks])
+
+
+def split_sources(text: str) -> list[str]:
+    """Split at colons (and line ends, between values given one after another)."""
+    sources: list[str] = [""]
+    escaped = False
+    for letter in text:
+        if escaped:
+            sources[-1] += letter if letter in ":\\" else "\\" + letter
+            escaped = False
+        elif letter == "\\":
+            escaped = True
+        elif letter in ":\n":
+            sources.append("")
+        else:
+            sources[-1] += letter
+    if escaped:
+        sources[-1] += "\\"
+    return [source for source in sources if source]
+
+
+def _refusal(message: str) -> UserError:
+    return UserError(message, ExitCode.USAGE)

@@ -1,0 +1,518 @@
+"""The overlay provider: the contract on a merged tree of layers.
+
+Each method that changes something takes the turn and does what the module of its kind says;
+those that look go straight to merge.py and the layers.
+
+What this is *not*: the kernel's overlayfs, with which it shares the format of layers; a place
+that keeps snapshots by name (vfsd/snapshots). Where it differs on purpose: directories of the
+lowers can be renamed, hard links survive copy-up, and open files follow it.
+
+Concurrency: changes come one after another (turn.py), each atomic; looking waits for none of
+them, unless a change on slow storage is between two steps.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_module
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import trio
+
+from providers.overlay import hardlinks, making, marks, merge, removing, renaming
+from providers.overlay.changes import Relays
+from providers.overlay.copyup import bring_up, copy_range
+from providers.overlay.handle import OverlayHandle, open_node
+from providers.overlay.layers import Below, Layer, Lowers
+from providers.overlay.marks import USER, Flavour
+from providers.overlay.nodes import OverlayNode
+from providers.overlay.options import parse_options
+from providers.overlay.union import Union
+from providers.overlay.upper import ROOT, Upper
+from providers.overlay.versions import branch
+from vfsd.errors import UserError, fail
+from vfsd.exitcodes import ExitCode
+from vfsd.provider import (
+    Caller,
+    Entry,
+    Handle,
+    Node,
+    OpenSource,
+    Provider,
+    SetAttr,
+    Stat,
+    StatFs,
+    Traits,
+)
+
+WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+
+
+class OverlayProvider(Provider):
+    """See the module; make one with `over` or `from_sources`."""
+
+    def __init__(self, union: Union, spare: Upper | None) -> None:
+        """Show `union`; `spare` is an empty upper to fork for forks of sealed layers."""
+        super().__init__()
+        self._union = union
+        self._spare = spare
+        self._closed = False
+        union.kept = self.kept
+        union.lowers.holders += 1
+        self._relays = Relays(union, self.report)
+        upper = union.upper
+        if upper is not None:
+            upper.provider.add_keeper(self._keeps)
+
+    @classmethod
+    async def over(
+        cls,
+        upper: Provider | None,
+        lowers: Sequence[Provider],
+        *,
+        spare: Provider | None = None,
+        flavour: Flavour = USER,
+    ) -> Self:
+        """Merge `lowers`, the topmost first, below `upper`; None: a read-only view.
+
+        The overlay owns them from then on, also on an error. `spare` is an empty provider that
+        can fork, for forks where the upper cannot. UserError for an upper that is none.
+        """
+        opened = [each for each in (upper, spare) if each is not None]
+        try:
+            return await cls._over(upper, lowers, spare, flavour)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                for each in (*lowers, *opened):
+                    await each.aclose()
+            raise
+
+    @classmethod
+    async def _over(
+        cls,
+        upper: Provider | None,
+        lowers: Sequence[Provider],
+        spare: Provider | None,
+        flavour: Flavour,
+    ) -> Self:
+        shared = Lowers(lowers)
+        writable: Upper | None = None
+        sealed: list[Layer] = []
+        if upper is not None:
+            writable, roots = await Upper.open(upper, seals=not _forks(upper))
+            sealed = [Layer(upper, root, 0, sealed=True, bottom=False) for root in roots]
+            if writable.seals:
+                shared.further.append(upper)
+        extra: Upper | None = None
+        if spare is not None:
+            extra, _ = await Upper.open(spare, seals=False)
+            shared.further.append(spare)
+        below: list[Below] = []
+        for layer in (*reversed(sealed), *shared.layers):
+            known = marks.NONE if layer.bottom else await marks.read(layer.provider, layer.root)
+            below.append(Below(layer, layer.root, known.xattr_whiteouts))
+        union = Union(writable, shared, tuple(sealed), flavour, tuple(below))
+        await hardlinks.load(union)
+        return cls(union, extra)
+
+    @classmethod
+    async def from_sources(
+        cls, source: str | None, options: Mapping[str, str], open_source: OpenSource
+    ) -> Self:
+        """Open the layers that `options` name (options.py) and merge them."""
+        parsed = parse_options(source, options)
+        opened: list[Provider] = []
+        try:
+            for each in parsed.lowers:
+                opened.append(await open_source(each, _layer_options(each)))
+            lowers = list(opened)
+            spare = await open_source("memory", {})
+            opened.append(spare)
+            upper = None
+            if parsed.upper == "memory":
+                upper = spare.fork()
+                opened.append(upper)
+            elif parsed.upper is not None:
+                upper = await open_source(parsed.upper, _layer_options(parsed.upper))
+                opened.append(upper)
+                if not upper.traits.writable:
+                    raise UserError(
+                        f"{parsed.upper} cannot be written to; give upper=memory, a directory, or "
+                        "upper=none for a read-only view",
+                        ExitCode.USAGE,
+                    )
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                for provider in opened:
+                    await provider.aclose()
+            raise
+        return await cls.over(upper, lowers, spare=spare, flavour=parsed.flavour)
+
+    @classmethod
+    async def from_options(cls, source: str | None, options: Mapping[str, str]) -> Self:
+        parse_options(source, options)
+        raise UserError("an overlay cannot be made here, where no layers can be opened")
+
+    # -- what it is -----------------------------------------------------------------------
+
+    @property
+    def traits(self) -> Traits:
+        union = self._union
+        lowers = [layer.provider.traits for layer in union.lowers.layers]
+        sealed = all(each.immutable for each in lowers)
+        told = all(each.immutable or each.watch for each in lowers)
+        upper = None if union.upper is None else union.upper.provider.traits
+        blocks = any(each.may_block for each in lowers)
+        return Traits(
+            writable=union.writable and upper is not None and upper.writable,
+            immutable=sealed and not union.writable,
+            watch=told,
+            hard_links=True,
+            xattrs=True,
+            may_block=blocks or (upper is not None and upper.may_block),
+            fsync=upper is not None and upper.fsync,
+        )
+
+    @property
+    def root(self) -> OverlayNode:
+        return self._union.root
+
+    def describe(self) -> str:
+        union = self._union
+        upper = "no upper" if union.upper is None else union.upper.provider.describe()
+        layers = len(union.family) + len(union.lowers.layers)
+        top = union.lowers.layers[0].provider.describe() if union.lowers.layers else "nothing"
+        more = f" and {layers - 1} more" if layers > 1 else ""
+        return f"overlay ({upper} over {top}{more})"
+
+    def statistics(self) -> Mapping[str, int | float | str]:
+        union = self._union
+        return {
+            "layers": len(union.root_below) + (union.upper is not None),
+            "nodes": len(union.nodes),
+            "copied_up_files": union.copied_up,
+            "copied_up_bytes": union.copied_bytes,
+            "partial_files": len(union.partial),
+            "linked_files": len(union.hard),
+        }
+
+    # -- life -----------------------------------------------------------------------------
+
+    def attached(self, mountpoint: bytes | None, prefix: bytes) -> None:
+        for layer in self._union.lowers.layers:
+            layer.provider.attached(mountpoint, prefix)
+
+    async def watch(self) -> None:
+        """Run the watching of every lower that may change."""
+        live = {
+            id(layer.provider): layer.provider
+            for layer in self._union.lowers.layers
+            if not layer.sealed
+        }
+        async with trio.open_nursery() as nursery:
+            for provider in live.values():
+                nursery.start_soon(provider.watch)
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        union = self._union
+        self._relays.close()
+        upper = union.upper
+        if upper is not None:
+            upper.provider.remove_keeper(self._keeps)
+            if not upper.seals:
+                await upper.provider.aclose()
+        await union.lowers.release()
+
+    def _keeps(self, inner: int) -> bool:
+        """Say whether a file of the upper is still in somebody's hands here."""
+        node = self._union.nodes.of_upper(inner)
+        return node is not None and (bool(node.opens) or self.kept(node.number))
+
+    def forget(self, node: Node) -> None:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        if node.upper is not None and union.upper is not None:
+            if node.removed and union.partial and not node.opens and not self.kept(node.number):
+                union.partial.pop(node.upper.number, None)
+            union.upper.provider.forget(node.upper)
+        elif node.below:
+            node.below[0].layer.provider.forget(node.below[0].node)
+
+    # -- looking --------------------------------------------------------------------------
+
+    async def _whole(self) -> None:
+        """Wait while a change is between two steps."""
+        torn = self._union.turn.torn
+        while torn is not None:
+            await torn.wait()
+            torn = self._union.turn.torn
+
+    async def lookup(self, parent: Node, name: bytes) -> Entry:
+        assert isinstance(parent, OverlayNode)
+        if self._union.turn.torn is not None:
+            await self._whole()
+        if parent.removed:
+            raise fail(errno.ENOENT, name)
+        return await merge.find(self._union, parent, name)
+
+    async def lookup_many(self, parent: Node, names: Sequence[bytes]) -> list[Entry | None]:
+        assert isinstance(parent, OverlayNode)
+        if self._union.turn.torn is not None:
+            await self._whole()
+        if parent.removed:
+            return [None] * len(names)
+        return await merge.find_many(self._union, parent, names)
+
+    async def getattr(self, node: Node) -> Stat:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        if node.removed:
+            union.check_there(node)
+        provider, inner = union.reading(node)
+        stat = await provider.getattr(inner)
+        if node.below or node.removed or union.hard:
+            return union.shown(node, stat)
+        return stat
+
+    async def readdir(self, node: Node) -> Sequence[bytes]:
+        assert isinstance(node, OverlayNode)
+        if self._union.turn.torn is not None:
+            await self._whole()
+        if node.removed:
+            self._union.check_there(node)
+            return []
+        return await merge.names_in(self._union, node)
+
+    async def readlink(self, node: Node) -> bytes:
+        assert isinstance(node, OverlayNode)
+        if node.kind != stat_module.S_IFLNK:
+            raise fail(errno.EINVAL)
+        provider, inner = self._union.reading(node)
+        return await provider.readlink(inner)
+
+    async def open(self, node: Node, flags: int, caller: Caller) -> Handle:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        if node.removed:
+            union.check_there(node)
+        union.refresh(node)
+        if flags & WRITING_FLAGS:
+            union.need_upper()
+            if node.upper is None:
+                provider, inner = union.reading(node)
+                if node.kind != stat_module.S_IFREG:
+                    return await provider.open(inner, os.O_RDONLY, caller)  # which refuses
+                async with union.turn:
+                    limit = 0 if flags & os.O_TRUNC else None
+                    await bring_up(union, node, limit_bytes=limit)
+        if node.upper is None and not node.below:
+            raise fail(errno.ESTALE)
+        return await open_node(union, node, flags, caller)
+
+    async def statfs(self) -> StatFs:
+        union = self._union
+        if union.upper is not None:
+            return await union.upper.provider.statfs()
+        return await union.root_below[0].layer.provider.statfs()
+
+    async def fsyncdir(self, node: Node, *, datasync: bool) -> None:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        union.refresh(node)
+        if node.upper is not None and union.upper is not None and union.upper.writable:
+            await union.upper.provider.fsyncdir(node.upper, datasync=datasync)
+
+    async def getxattr(self, node: Node, name: bytes) -> bytes:
+        assert isinstance(node, OverlayNode)
+        provider, inner = self._union.reading(node)
+        return await provider.getxattr(inner, marks.stored(name))
+
+    async def listxattr(self, node: Node) -> Sequence[bytes]:
+        assert isinstance(node, OverlayNode)
+        provider, inner = self._union.reading(node)
+        names = await provider.listxattr(inner)
+        if not any(name.startswith(marks.PREFIXES) for name in names):
+            return names
+        return [seen for seen in map(marks.shown, names) if seen is not None]
+
+    # -- changing -------------------------------------------------------------------------
+
+    async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        union.need_upper()
+        if node.removed:
+            union.check_there(node)
+        if changes.size is not None and node.kind != stat_module.S_IFREG:
+            raise fail(errno.EISDIR if node.is_directory else errno.EINVAL)
+        union.refresh(node)
+        inner = node.upper
+        if inner is None or union.partial:
+            async with union.turn:
+                inner = await bring_up(union, node, limit_bytes=changes.size)
+                stat = await union.upper_provider.setattr(inner, changes, caller)
+                self._cut(inner, changes.size)
+        else:
+            stat = await union.upper_provider.setattr(inner, changes, caller)
+        return union.shown(node, stat)
+
+    def _cut(self, inner: Node, size: int | None) -> None:
+        """What was cut off does not come back from the lower when the file grows again."""
+        partial = self._union.partial.get(inner.number)
+        if partial is not None and size is not None and size < partial.base_size:
+            self._union.partial[inner.number] = partial._replace(base_size=size)
+
+    async def create(
+        self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[Entry, Handle]:
+        assert isinstance(parent, OverlayNode)
+        union = self._union
+        while True:
+            try:
+                async with union.turn:
+                    entry, handle = await making.create(union, parent, name, mode, flags, caller)
+            except FileExistsError:
+                if flags & os.O_EXCL:
+                    raise
+            else:
+                upper = union.need_upper()
+                if upper.seals:
+                    node = entry.node
+                    assert isinstance(node, OverlayNode)
+                    handle = OverlayHandle(union, node, handle, flags, caller)
+                return entry, handle
+            try:
+                entry = await merge.find(union, parent, name)
+            except FileNotFoundError:
+                continue  # someone removed it meanwhile
+            handle = await self.open(entry.node, flags, caller)
+            return Entry(entry.node, await self.getattr(entry.node)), handle
+
+    async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
+        assert isinstance(parent, OverlayNode)
+        async with self._union.turn:
+            return await making.mknod(self._union, parent, name, mode, rdev, caller)
+
+    async def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
+        assert isinstance(parent, OverlayNode)
+        async with self._union.turn:
+            return await making.mkdir(self._union, parent, name, mode, caller)
+
+    async def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
+        assert isinstance(parent, OverlayNode)
+        async with self._union.turn:
+            return await making.symlink(self._union, parent, name, target, caller)
+
+    async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
+        assert isinstance(node, OverlayNode)
+        assert isinstance(parent, OverlayNode)
+        async with self._union.turn:
+            return await making.link(self._union, node, parent, name)
+
+    async def unlink(self, parent: Node, name: bytes) -> None:
+        assert isinstance(parent, OverlayNode)
+        async with self._union.turn:
+            making.check_parent(self._union, parent)
+            await removing.unlink(self._union, parent, name)
+
+    async def rmdir(self, parent: Node, name: bytes) -> None:
+        assert isinstance(parent, OverlayNode)
+        async with self._union.turn:
+            making.check_parent(self._union, parent)
+            await removing.rmdir(self._union, parent, name)
+
+    async def rename(
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int
+    ) -> None:
+        assert isinstance(parent, OverlayNode)
+        assert isinstance(new_parent, OverlayNode)
+        async with self._union.turn:
+            await renaming.rename(self._union, parent, name, new_parent, new_name, flags)
+
+    async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        union.need_upper()
+        async with union.turn:
+            inner = await bring_up(union, node)
+            await union.upper_provider.setxattr(inner, marks.stored(name), value)
+
+    async def removexattr(self, node: Node, name: bytes) -> None:
+        assert isinstance(node, OverlayNode)
+        union = self._union
+        union.need_upper()
+        async with union.turn:
+            provider, place = union.reading(node)
+            await provider.getxattr(place, marks.stored(name))  # ENODATA before a copy is made
+            inner = await bring_up(union, node)
+            await union.upper_provider.removexattr(inner, marks.stored(name))
+
+    # -- versions -------------------------------------------------------------------------
+
+    def snapshot(self) -> OverlayProvider:
+        """Return this tree as it is now, sealed. O(1). EBUSY while a change is half-way."""
+        return OverlayProvider(branch(self._union, self._spare, writable=False), self._spare)
+
+    def fork(self) -> OverlayProvider:
+        """Return a writable tree that starts as this one is now. O(1). EBUSY as `snapshot`."""
+        return OverlayProvider(branch(self._union, self._spare, writable=True), self._spare)
+
+    async def layer(self) -> tuple[Provider, Node] | None:
+        """Complete the writable layer and return where it is, so that it can be stored.
+
+        All of it is then in the kernel's format and needs nothing but the layers below: large
+        files have all their data, and hard links all their names. None if nothing was changed.
+        The provider stays this overlay's. Meant for a fork that nobody else uses.
+        """
+        union = self._union
+        upper = union.need_upper()
+        async with union.turn:
+            for number in tuple(union.partial):
+                await self._fill(number)
+        if upper.root is None:
+            return None
+        return upper.provider, upper.root
+
+    async def _fill(self, number: int) -> None:
+        """Copy what a file still lacks."""
+        union = self._union
+        partial = union.partial[number]
+        base, node = partial.base, Node(number)
+        source = await base.layer.provider.open(base.node, os.O_RDONLY, ROOT)
+        try:
+            before = await union.upper_provider.getattr(node)
+            target = await union.upper_provider.open(node, os.O_WRONLY, ROOT)
+            try:
+                for present, start, end in partial.runs(0, before.size):
+                    if not present:
+                        await copy_range(source, target, start, end)
+            finally:
+                await target.release()
+            times = SetAttr(atime_ns=before.atime_ns, mtime_ns=before.mtime_ns)
+            await union.upper_provider.setattr(node, times, ROOT)
+        finally:
+            await source.release()
+        del union.partial[number]
+
+
+def _forks(provider: Provider) -> bool:
+    """Say whether a provider has snapshots of its own."""
+    try:
+        provider.snapshot()
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return False
+    return True
+
+
+def _layer_options(source: str) -> dict[str, str]:
+    """Return how to open a layer: a directory's symlinks are data, judged by who follows them."""
+    kind, separator, _ = source.partition(":")
+    directory = os.path.isdir(source) or (separator and kind == "passthrough")
+    return {"links": "keep"} if directory else {}

@@ -1,0 +1,114 @@
+"""Removing names, with a whiteout where a lower would shine through.
+
+The whiteout replaces the file in one rename; for a directory they are exchanged, and what was
+in it (nothing but whiteouts) is removed from the work directory afterwards. So after a crash
+the name is there with all it had, or gone.
+
+Concurrency: the overlay's turn is held.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from providers.overlay import merge
+from providers.overlay.copyup import upper_directory
+from providers.overlay.hardlinks import lost_lower_name
+from providers.overlay.making import EXCHANGE, Located, locate
+from providers.overlay.nodes import OverlayNode
+from providers.overlay.union import Union
+from vfsd.errors import fail
+from vfsd.provider import Stat
+
+
+async def unlink(union: Union, parent: OverlayNode, name: bytes) -> None:
+    """Remove a name that is not a directory. ENOENT, EISDIR."""
+    union.refresh(parent)
+    located = await locate(union, parent, name)
+    if located.entry is None:
+        raise fail(errno.ENOENT, name)
+    node = located.entry.node
+    assert isinstance(node, OverlayNode)
+    if node.is_directory:
+        raise fail(errno.EISDIR, name)
+    await _uncover(union, parent, name, located)
+    await lost_name(union, parent, name, node, located, located.entry.stat)
+
+
+async def _uncover(union: Union, parent: OverlayNode, name: bytes, located: Located) -> None:
+    """Take a file's name away in the upper, and hide what the lowers have there."""
+    upper = union.need_upper()
+    provider = upper.provider
+    directory = await upper_directory(union, parent)
+    if not located.lower:
+        await provider.unlink(directory, name)
+        return
+    parent.plain = False
+    if located.in_upper:
+        await provider.rename(upper.work, await upper.staged_whiteout(), directory, name, 0)
+    else:
+        await upper.whiteout(directory, name)
+
+
+async def lost_name(
+    union: Union,
+    parent: OverlayNode,
+    name: bytes,
+    node: OverlayNode,
+    located: Located,
+    stat: Stat,
+) -> None:
+    """Note that a file that is not a directory has lost this name; `stat` is from before."""
+    if not located.in_upper:
+        await lost_lower_name(union, node, stat)
+    if node.parent is parent and node.name == name:
+        node.parent, node.name = None, b""
+    if stat.nlink <= 1:
+        node.removed = True
+        if node.upper is not None and union.partial and not node.opens:
+            if not union.kept(node.number):
+                union.partial.pop(node.upper.number, None)
+
+
+async def rmdir(union: Union, parent: OverlayNode, name: bytes) -> None:
+    """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""
+    union.refresh(parent)
+    located = await locate(union, parent, name)
+    if located.entry is None:
+        raise fail(errno.ENOENT, name)
+    node = located.entry.node
+    assert isinstance(node, OverlayNode)
+    if not node.is_directory:
+        raise fail(errno.ENOTDIR, name)
+    if await merge.names_in(union, node):
+        raise fail(errno.ENOTEMPTY, name)
+    await remove_directory(union, parent, name, located)
+    node.removed = True
+    node.parent, node.name = None, b""
+
+
+async def remove_directory(
+    union: Union, parent: OverlayNode, name: bytes, located: Located
+) -> None:
+    """Take an empty directory away, with the whiteouts in it."""
+    assert located.entry is not None
+    node = located.entry.node
+    assert isinstance(node, OverlayNode)
+    upper = union.need_upper()
+    provider = upper.provider
+    directory = await upper_directory(union, parent)
+    if not located.in_upper:
+        parent.plain = False
+        await upper.whiteout(directory, name)
+        return
+    if located.lower:
+        parent.plain = False
+        stage = await upper.staged_whiteout()
+        await provider.rename(upper.work, stage, directory, name, EXCHANGE)
+        await upper.discard(stage)
+    elif node.plain:
+        await provider.rmdir(directory, name)
+    else:
+        stage = upper.stage()
+        await provider.rename(directory, name, upper.work, stage, 0)
+        await upper.discard(stage)

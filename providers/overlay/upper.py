@@ -1,0 +1,152 @@
+"""The writable side: where the layers of the upper stand in its provider.
+
+The upper's provider holds, in its root directory:
+
+    layers/1/, layers/2/, ...   the layers, each a tree in the kernel's format; the one with the
+                                highest number is written to, the others are sealed
+    index/N/                    for layer N: files with names that stand only in the lowers
+                                (hardlinks.py), by their number in hexadecimal
+    work/                       what is being made; emptied at start
+
+So a layer can be given to the kernel's overlayfs as it is. A file is made in ``work`` and
+renamed into the layer, so that a crash leaves all of it or nothing. A layer's own directory is
+made with the first change (copyup.py), which is why sealing costs nothing.
+
+Concurrency: changed while the overlay's turn is held.
+"""
+
+from __future__ import annotations
+
+import stat as stat_module
+from contextlib import suppress
+
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+from vfsd.provider import Identity, Node, Provider
+
+LAYERS, WORK, INDEX = b"layers", b"work", b"index"
+ROOT = Identity(0, 0)
+
+
+class Upper:
+    """See the module."""
+
+    def __init__(self, provider: Provider, *, seals: bool) -> None:
+        self.provider = provider
+        self.seals = seals
+        """Snapshots are made by sealing the layer, not by the provider's own `snapshot`."""
+        self.writable = True
+        self.partial = False
+        """Large files are copied up range by range."""
+        self.fresh = False
+        """Nothing was copied up into it before this overlay began."""
+        self.origins = 0
+        """How many files were copied up since."""
+        self.number = 1
+        """Which of the layers is written to; it need not exist yet."""
+        self.root: Node | None = None
+        self.layers = self.work = self.indexes = provider.root
+        self.index: Node | None = None
+        self.writing = 0
+        """Writes through handles that are under way."""
+        self._staged = 0
+
+    @classmethod
+    async def open(cls, provider: Provider, *, seals: bool) -> tuple[Upper, list[Node]]:
+        """Return the upper in `provider` and the roots of its sealed layers, lowest first.
+
+        UserError for a provider that holds something else.
+        """
+        if not provider.traits.xattrs:
+            raise UserError(
+                f"{provider.describe()} keeps no extended attributes, which an upper needs; give "
+                "one that does",
+                ExitCode.USAGE,
+            )
+        upper = cls(provider, seals=seals)
+        upper.partial = not provider.traits.may_block
+        names = set(await provider.readdir(provider.root))
+        foreign = names - {LAYERS, WORK, INDEX}
+        if foreign:
+            raise UserError(
+                f"{provider.describe()} is no overlay's upper: it holds "
+                f"{min(foreign).decode(errors='replace')!r}; give an empty directory, or one "
+                "that an overlay made",
+                ExitCode.REFUSED,
+            )
+        upper.layers = await upper._directory(provider.root, LAYERS)
+        upper.work = await upper._directory(provider.root, WORK)
+        upper.indexes = await upper._directory(provider.root, INDEX)
+        for name in await provider.readdir(upper.work):
+            await upper.discard(name)
+        numbers = sorted(int(n) for n in await provider.readdir(upper.layers) if n.isdigit())
+        roots: list[Node] = []
+        for number in numbers:
+            roots.append((await provider.lookup(upper.layers, b"%d" % number)).node)
+        if numbers:
+            upper.number = numbers[-1]
+            upper.root = roots.pop()
+        else:
+            upper.fresh = True
+        return upper, roots
+
+    def clone(self, provider: Provider, *, writable: bool) -> Upper:
+        """Return the same in a snapshot or fork of the provider, which keeps node numbers."""
+        other = Upper(provider, seals=self.seals)
+        other.writable = writable
+        other.partial, other.fresh, other.origins = self.partial, self.fresh, self.origins
+        other.number = self.number
+        other.root = None if self.root is None else Node(self.root.number)
+        other.layers, other.work = Node(self.layers.number), Node(self.work.number)
+        other.indexes = Node(self.indexes.number)
+        other.index = None if self.index is None else Node(self.index.number)
+        other._staged = self._staged
+        return other
+
+    async def _directory(self, parent: Node, name: bytes) -> Node:
+        with suppress(FileExistsError):
+            await self.provider.mkdir(parent, name, 0o755, ROOT)
+        return (await self.provider.lookup(parent, name)).node
+
+    def stage(self) -> bytes:
+        """Return a free name in the work directory."""
+        self._staged += 1
+        return b"%x" % self._staged
+
+    async def index_directory(self) -> Node:
+        """Return the writable layer's index, which is made if missing."""
+        if self.index is None:
+            self.index = await self._directory(self.indexes, b"%d" % self.number)
+        return self.index
+
+    async def whiteout(self, directory: Node, name: bytes) -> None:
+        """Make a whiteout at a free name."""
+        await self.provider.mknod(directory, name, stat_module.S_IFCHR, 0, ROOT)
+
+    async def staged_whiteout(self) -> bytes:
+        """Make a whiteout in the work directory, to be renamed into place."""
+        name = self.stage()
+        await self.whiteout(self.work, name)
+        return name
+
+    async def discard(self, name: bytes) -> None:
+        """Remove what stands in the work directory, with all below it; what is gone is gone."""
+        provider = self.provider
+        with suppress(FileNotFoundError):
+            entry = await provider.lookup(self.work, name)
+            if not stat_module.S_ISDIR(entry.stat.mode):
+                await provider.unlink(self.work, name)
+                return
+            waiting: list[tuple[Node, bytes, Node, bool]] = [(self.work, name, entry.node, False)]
+            while waiting:
+                parent, each, node, emptied = waiting.pop()
+                if emptied:
+                    await provider.rmdir(parent, each)
+                    continue
+                waiting.append((parent, each, node, True))
+                for child in await provider.readdir(node):
+                    entry = await provider.lookup(node, child)
+                    if stat_module.S_ISDIR(entry.stat.mode):
+                        waiting.append((node, child, entry.node, False))
+                    else:
+                        await provider.unlink(node, child)

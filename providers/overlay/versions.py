@@ -1,0 +1,64 @@
+"""Seal, snapshot, fork: another overlay over the same layers.
+
+Over an upper that has snapshots of its own (memory), a snapshot or fork of the overlay is one
+of the upper, over the same lowers. Otherwise the upper's layer is *sealed*: it becomes the
+topmost lower, and the next change begins a new one. Both take one step, whatever the size of
+the tree. What is known of hard links and of files that are copied in part is taken along.
+
+A fork of sealed layers writes to memory: to a fork of `spare`, an empty upper that is kept
+ready for that.
+
+Concurrency: nothing here suspends. While a change is half-way on storage that blocks, there is
+no moment to seal: EBUSY, and the caller tries again.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from providers.overlay.layers import Below, Layer
+from providers.overlay.union import Union
+from providers.overlay.upper import Upper
+from vfsd.errors import fail
+
+
+def seal(union: Union) -> None:
+    """Make the writable layer the topmost lower, if anything was ever written to it. EBUSY."""
+    upper = union.upper
+    if upper is None or not upper.writable:
+        return
+    if upper.writing or union.turn.committed:
+        raise fail(errno.EBUSY)
+    if upper.root is None:
+        return
+    layer = Layer(upper.provider, upper.root, 0, sealed=True, bottom=False)
+    union.family = (*union.family, layer)
+    union.root_below = (Below(layer, upper.root), *union.root_below)
+    union.epoch = len(union.family)
+    upper.root = upper.index = None
+    upper.number += 1
+    union.refresh(union.root)
+
+
+def branch(union: Union, spare: Upper | None, *, writable: bool) -> Union:
+    """Return the same tree as it is now; with `writable`, one that can be changed apart.
+
+    EOPNOTSUPP without a `spare` where one is needed, EBUSY.
+    """
+    upper = union.upper
+    if upper is not None and upper.seals:
+        seal(union)
+        upper = None
+    if upper is not None:
+        provider = upper.provider.fork() if writable else upper.provider.snapshot()
+        upper = upper.clone(provider, writable=writable)
+    elif writable:
+        if spare is None:
+            raise fail(errno.EOPNOTSUPP)
+        upper = spare.clone(spare.provider.fork(), writable=True)
+    other = Union(upper, union.lowers, union.family, union.flavour, union.root_below)
+    other.hard = dict(union.hard)
+    other.partial = dict(union.partial) if upper is not None else {}
+    return other
+
+
