@@ -185,9 +185,9 @@ async def _copy_attributes(
             if error.errno not in UNKEPT:
                 raise
     changes = SetAttr(atime_ns=stat.atime_ns, mtime_ns=stat.mtime_ns)
-    if node.kind != stat_module.S_IFLNK and stat.mode & 0o7777 != made.stat.mode & 0o7777:
-        changes = changes._replace(mode=stat.mode & 0o7777)
-    elif stat.mode & SETID and node.kind == stat_module.S_IFREG:
+    # Writing took setuid and setgid away, whatever the mode was when the file was made.
+    lost = node.kind == stat_module.S_IFREG and stat.mode & SETID
+    if node.kind != stat_module.S_IFLNK and (lost or stat.mode != made.stat.mode):
         changes = changes._replace(mode=stat.mode & 0o7777)
     await provider.setattr(copy, changes, ROOT)
 

@@ -168,9 +168,7 @@ async def create(
     return new_node(union, parent, name, entry), handle
 
 
-async def mkdir(
-    union: Union, parent: OverlayNode, name: bytes, mode: int, caller: Caller
-) -> Entry:
+async def mkdir(union: Union, parent: OverlayNode, name: bytes, mode: int, caller: Caller) -> Entry:
     """Make a directory. EEXIST."""
     provider = union.need_upper().provider
 

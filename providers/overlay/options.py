@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from providers.overlay.marks import FLAVOURS, USER, Flavour
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.sourcelist import split_sources
 
 LOWERS_MAX = 4096
 KNOWN = ("lower", "upper", "marks")
@@ -52,25 +53,6 @@ def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
         raise _refusal(f"marks={marks} is not understood; write marks=user or marks=trusted")
     upper = options.get("upper", "memory")
     return Options(lowers, None if upper == "none" else upper, FLAVOURS[marks])
-
-
-def split_sources(text: str) -> list[str]:
-    """Split at colons (and line ends, between values given one after another)."""
-    sources: list[str] = [""]
-    escaped = False
-    for letter in text:
-        if escaped:
-            sources[-1] += letter if letter in ":\\" else "\\" + letter
-            escaped = False
-        elif letter == "\\":
-            escaped = True
-        elif letter in ":\n":
-            sources.append("")
-        else:
-            sources[-1] += letter
-    if escaped:
-        sources[-1] += "\\"
-    return [source for source in sources if source]
 
 
 def _refusal(message: str) -> UserError:

@@ -115,6 +115,8 @@ class OverlayProvider(Provider):
             below.append(Below(layer, layer.root, known.xattr_whiteouts))
         union = Union(writable, shared, tuple(sealed), flavour, tuple(below))
         await hardlinks.load(union)
+        if writable is not None and not writable.seals:
+            await bring_up(union, union.root)
         return cls(union, extra)
 
     @classmethod
@@ -237,8 +239,8 @@ class OverlayProvider(Provider):
         assert isinstance(node, OverlayNode)
         union = self._union
         if node.upper is not None and union.upper is not None:
-            if node.removed and union.partial and not node.opens and not self.kept(node.number):
-                union.partial.pop(node.upper.number, None)
+            if union.partial:
+                union.drop_partial(node)
             union.upper.provider.forget(node.upper)
         elif node.below:
             node.below[0].layer.provider.forget(node.below[0].node)

@@ -65,9 +65,7 @@ async def lost_name(
         node.parent, node.name = None, b""
     if stat.nlink <= 1:
         node.removed = True
-        if node.upper is not None and union.partial and not node.opens:
-            if not union.kept(node.number):
-                union.partial.pop(node.upper.number, None)
+        union.drop_partial(node)
 
 
 async def rmdir(union: Union, parent: OverlayNode, name: bytes) -> None:

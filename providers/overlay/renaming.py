@@ -39,6 +39,7 @@ async def rename(
     flags: int,
 ) -> None:
     """Rename; see the contract."""
+    union.need_upper()
     if flags not in (0, NOREPLACE, EXCHANGE):
         raise fail(errno.EINVAL)
     check_parent(union, parent)
@@ -299,5 +300,3 @@ async def _move_and_cover(
     await provider.link(node.upper, upper.work, stage)
     await provider.rename(upper.work, stage, new_directory, new_name, 0)
     await provider.rename(upper.work, whiteout, directory, name, 0)
-
-

@@ -107,8 +107,15 @@ class Union:
 
     def check_there(self, node: OverlayNode) -> None:
         """Raise ESTALE for a file without a name that is neither open nor kept."""
-        if node.removed and not node.opens and not self.kept(node.number):
+        # For what is in the upper, the upper's own provider says so.
+        if node.upper is None and not node.opens and not self.kept(node.number):
             raise fail(errno.ESTALE)
+
+    def drop_partial(self, node: OverlayNode) -> None:
+        """Forget what a removed file lacks, once nobody can read it any more."""
+        wanted = node.opens or not node.removed or self.kept(node.number)
+        if node.upper is not None and not wanted:
+            self.partial.pop(node.upper.number, None)
 
     def shown(self, node: OverlayNode, stat: Stat) -> Stat:
         """Return the attributes as users see them: with the links there are in the merged tree.

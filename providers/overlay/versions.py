@@ -60,5 +60,3 @@ def branch(union: Union, spare: Upper | None, *, writable: bool) -> Union:
     other.hard = dict(union.hard)
     other.partial = dict(union.partial) if upper is not None else {}
     return other
-
-
