@@ -1,4 +1,4 @@
-"""Plain values that cross the provider contract: attributes of files and of file systems.
+"""Plain values that cross the contract: attributes of files, file systems and providers.
 
 Tuples rather than dataclasses: one `Stat` is made per FUSE request, and building a named
 tuple takes a third of the time of a frozen dataclass of as many fields.
@@ -84,3 +84,25 @@ class Identity:
     uid: int
     gid: int
     pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a provider can do; doors choose caching and refusals by it.
+
+    `writable`: mutations may succeed (a provider set read-only says False).
+    `immutable`: nothing in it ever changes, by any door: caches may live for ever.
+    `watch`: every change not made through a door is `report`ed; without it, and unless
+    immutable, doors keep caches short.
+    `hard_links`, `xattrs`: `link` and the xattr methods work.
+    `may_block`: methods may take as long as a disk or a network does.
+    `fsync`: fsync reaches something durable, so doors must pass it on.
+    """
+
+    writable: bool = True
+    immutable: bool = False
+    watch: bool = False
+    hard_links: bool = False
+    xattrs: bool = False
+    may_block: bool = False
+    fsync: bool = False

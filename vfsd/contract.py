@@ -34,10 +34,9 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from vfsd.attributes import Caller, SetAttr, Stat, StatFs
+from vfsd.attributes import Caller, SetAttr, Stat, StatFs, Traits
 from vfsd.errors import fail
 
 ROOT_NUMBER = 1
@@ -62,28 +61,6 @@ class Entry(NamedTuple):
 
     node: Node
     stat: Stat
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What a provider can do; doors choose caching and refusals by it.
-
-    `writable`: mutations may succeed (a provider set read-only says False).
-    `immutable`: nothing in it ever changes, by any door: caches may live for ever.
-    `watch`: every change not made through a door is `report`ed; without it, and unless
-    immutable, doors keep caches short.
-    `hard_links`, `xattrs`: `link` and the xattr methods work.
-    `may_block`: methods may take as long as a disk or a network does.
-    `fsync`: fsync reaches something durable, so doors must pass it on.
-    """
-
-    writable: bool = True
-    immutable: bool = False
-    watch: bool = False
-    hard_links: bool = False
-    xattrs: bool = False
-    may_block: bool = False
-    fsync: bool = False
 
 
 class Change(NamedTuple):

@@ -16,6 +16,7 @@ from vfsd.attributes import (
     SetAttr,
     Stat,
     StatFs,
+    Traits,
 )
 from vfsd.contract import (
     NUMBER_LIMIT,
@@ -28,7 +29,6 @@ from vfsd.contract import (
     Node,
     OpenSource,
     Provider,
-    Traits,
 )
 from vfsd.pathprovider import PathProvider
 

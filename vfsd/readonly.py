@@ -14,8 +14,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vfsd.attributes import Caller, SetAttr, Stat, StatFs
-from vfsd.contract import Entry, Handle, Keeper, Listener, Node, Provider, Traits
+from vfsd.attributes import Caller, SetAttr, Stat, StatFs, Traits
+from vfsd.contract import Entry, Handle, Keeper, Listener, Node, Provider
 from vfsd.errors import fail
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND

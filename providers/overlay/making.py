@@ -21,6 +21,7 @@ from providers.overlay import marks, merge
 from providers.overlay.copyup import bring_up, keep_times, upper_directory
 from providers.overlay.hardlinks import lost_lower_name
 from providers.overlay.nodes import OverlayNode
+from providers.overlay.search import find_below
 from providers.overlay.union import Union
 from vfsd.errors import fail
 from vfsd.provider import Caller, Entry, Handle, Identity, Node
@@ -67,7 +68,7 @@ async def locate(union: Union, parent: OverlayNode, name: bytes) -> Located:
             entry = await merge.in_upper(union, parent, name, upper)
     lower = False
     if parent.below:
-        found, stat = await merge.find_below(union, parent, name)
+        found, stat = await find_below(union, parent, name)
         if stat is not None:
             lower = True
             if upper is None:
@@ -91,7 +92,7 @@ async def make(
     check_parent(union, parent)
     union.refresh(parent)
     located: Located | None = None
-    if parent.below and (await merge.find_below(union, parent, name))[1] is not None:
+    if parent.below and (await find_below(union, parent, name))[1] is not None:
         located = await locate(union, parent, name)
         if located.entry is not None:
             raise fail(errno.EEXIST, name)

@@ -1,12 +1,6 @@
 """What a name stands for in the merged tree, and what a directory lists.
 
-The upper is asked first, then the lowers from the top. A file or a whiteout ends the search; a
-directory goes on into the layers below, until one is opaque. Where all lowers of a directory
-are sealed, its merged listing is kept with the node, so that a look-up asks only layers that
-have the name: chains of many layers cost no more than short ones.
-
-Lowers that change behind the overlay's back: each look-up asks them anew. Where a directory
-has vanished from such a lower meanwhile, that lower no longer takes part.
+The upper is asked first, then the lowers (search.py).
 
 Concurrency: changes no layer; safe beside everything but the steps of a change that `Turn.tear`
 covers, for which the provider waits.
@@ -18,12 +12,20 @@ from __future__ import annotations
 
 import errno
 import stat as stat_module
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from providers.overlay import marks
-from providers.overlay.layers import Below, Layer
+from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.origin import read_origin
+from providers.overlay.search import (
+    all_sealed,
+    find_below,
+    merged_index,
+    number_below,
+    redirected,
+    search,
+)
 from providers.overlay.union import Union
 from vfsd.errors import fail
 from vfsd.provider import Entry, Node, Stat
@@ -120,7 +122,7 @@ async def _directories(
     if found.opaque:
         return ()
     if found.redirect is not None:
-        stack, name = await _redirected(union, parent.below, found.redirect, None)
+        stack, name = await redirected(union, parent.below, found.redirect, None)
         below, stat = await search(union, stack, name)
     elif parent.below:
         below, stat = await find_below(union, parent, name)
@@ -129,123 +131,6 @@ async def _directories(
     if stat is None or not stat_module.S_ISDIR(stat.mode):
         return ()
     return tuple(below)
-
-
-async def find_below(
-    union: Union, parent: OverlayNode, name: bytes
-) -> tuple[list[Below], Stat | None]:
-    """Return what the lowers have at a place: a file, or directories, top first; or nothing."""
-    stack = parent.below
-    index = parent.index
-    if index is not None:
-        places = index.get(name)
-        if places is None:
-            return [], None
-        return await search(union, stack, name, places)
-    if len(stack) > 1 and _all_sealed(stack):
-        index = await merged_index(stack)
-        if parent.below is stack:
-            parent.index = index
-        places = index.get(name)
-        return ([], None) if places is None else await search(union, stack, name, places)
-    found = await search(union, stack, name)
-    if found[1] is None and len(stack) == 1 and stack[0].layer.sealed:
-        index = await merged_index(stack)  # the next absence costs nothing
-        if parent.below is stack:
-            parent.index = index
-    return found
-
-
-def _all_sealed(stack: Iterable[Below]) -> bool:
-    return all(each.layer.sealed for each in stack)
-
-
-async def search(
-    union: Union, stack: Sequence[Below], name: bytes, places: Sequence[int] | None = None
-) -> tuple[list[Below], Stat | None]:
-    """Look for `name` in each directory of `stack`, or only at the given `places` of it."""
-    found: list[Below] = []
-    first: Stat | None = None
-    waiting = list(range(len(stack)) if places is None else places)
-    waiting.reverse()
-    while waiting:
-        place = waiting.pop()
-        layer, directory, xattr_whiteouts = stack[place]
-        provider = layer.provider
-        try:
-            inner, stat = await provider.lookup(directory, name)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if not layer.sealed and error.errno in GONE:
-                continue
-            raise
-        kind = S_IFMT(stat.mode)
-        if kind != DIRECTORY:
-            if (
-                first is not None
-                or marks.is_whiteout(stat)
-                or (xattr_whiteouts and await _is_xattr_whiteout(layer, inner, stat))
-            ):
-                break
-            return [Below(layer, inner)], stat
-        if first is None:
-            first = stat
-        if layer.bottom:
-            found.append(Below(layer, inner))
-            break
-        known = await marks.read(provider, inner)
-        found.append(Below(layer, inner, known.xattr_whiteouts))
-        if known.opaque:
-            break
-        if known.redirect is not None:
-            rest = stack[place + 1 :]
-            stack, name = await _redirected(union, rest, known.redirect, layer)
-            waiting = list(range(len(stack)))
-            waiting.reverse()
-    return found, first
-
-
-async def _is_xattr_whiteout(layer: Layer, inner: Node, stat: Stat) -> bool:
-    if stat.size or S_IFMT(stat.mode) != stat_module.S_IFREG:
-        return False
-    return await marks.has(layer.provider, inner, marks.WHITEOUT)
-
-
-async def _redirected(
-    union: Union, rest: Sequence[Below], redirect: bytes, layer: Layer | None
-) -> tuple[Sequence[Below], bytes]:
-    """Return where the layers below have a renamed directory: directories, and the name there.
-
-    A path that does not start with a slash is a name beside it. EIO for nonsense.
-    """
-    names = [each for each in redirect.split(b"/") if each]
-    if not names or b".." in names or b"." in names:
-        raise fail(errno.EIO, redirect)
-    if not redirect.startswith(b"/"):
-        if len(names) > 1:
-            raise fail(errno.EIO, redirect)
-        return rest, names[0]
-    stack: Sequence[Below] = union.root_below
-    if layer is not None:
-        position = next(i for i, each in enumerate(stack) if each.layer is layer)
-        stack = stack[position + 1 :]
-    for each in names[:-1]:
-        stack, stat = await search(union, stack, each)
-        if stat is None or not stat_module.S_ISDIR(stat.mode):
-            return (), names[-1]
-    return stack, names[-1]
-
-
-async def number_below(union: Union, below: Below) -> int:
-    """Return the number of a file in a lower."""
-    layer = below.layer
-    if not layer.tag:
-        name = union.flavour.named(marks.OWN)
-        origin = read_origin(await marks.own(layer.provider, below.node, (name,)))
-        if origin is not None:
-            return origin
-    return union.lowers.minted.number(layer.tag, below.node.number)
 
 
 async def from_below(
@@ -267,7 +152,7 @@ async def from_below(
         node.below = tuple(found)
         union.nodes.add(node)
         note_lowers(union, node)
-    elif kind == DIRECTORY and not _all_sealed(found):
+    elif kind == DIRECTORY and not all_sealed(found):
         node.below = tuple(found)
         note_lowers(union, node)
     node.parent, node.name = parent, name
@@ -332,33 +217,6 @@ def note_lowers(union: Union, node: OverlayNode) -> None:
             union.nodes.by_lower[each.layer.tag, each.node.number] = node
 
 
-async def merged_index(stack: Sequence[Below]) -> dict[bytes, tuple[int, ...]]:
-    """Return each name that the lowers show in a directory, and where in `stack` it stands."""
-    if len(stack) == 1 and stack[0].layer.bottom:
-        return dict.fromkeys(await stack[0].layer.provider.readdir(stack[0].node), (0,))
-    index: dict[bytes, tuple[int, ...]] = {}
-    ended: set[bytes] = set()
-    for place, (layer, directory, xattr_whiteouts) in enumerate(stack):
-        try:
-            names = await layer.provider.readdir(directory)
-            entries = await layer.provider.lookup_many(directory, names)
-        except OSError as error:
-            if not layer.sealed and error.errno in GONE:
-                continue
-            raise
-        for name, entry in zip(names, entries, strict=True):
-            if entry is None or name in ended:
-                continue
-            stat = entry.stat
-            if marks.is_whiteout(stat) or (
-                xattr_whiteouts and await _is_xattr_whiteout(layer, entry.node, stat)
-            ):
-                ended.add(name)
-                continue
-            index[name] = (*index.get(name, ()), place)
-    return index
-
-
 async def names_in(union: Union, node: OverlayNode) -> list[bytes]:
     """Return all names in a directory: the upper's first, then the lowers'. ENOTDIR, ESTALE."""
     if node.kind != DIRECTORY:
@@ -382,7 +240,7 @@ async def names_in(union: Union, node: OverlayNode) -> list[bytes]:
         index = node.index
         if index is None:
             index = await merged_index(stack)
-            if node.below is stack and _all_sealed(stack):
+            if node.below is stack and all_sealed(stack):
                 node.index = index
         if present:
             hidden = set(present)

@@ -21,19 +21,19 @@ from typing import Self
 
 import trio
 
-from providers.overlay import hardlinks, making, marks, merge, removing, renaming
+from providers.overlay import changing, making, marks, merge, removing, renaming
+from providers.overlay.assembling import assemble, open_layers
 from providers.overlay.changes import Relays
-from providers.overlay.copyup import bring_up, copy_range
+from providers.overlay.copyup import bring_up
 from providers.overlay.handle import OverlayHandle, open_node
-from providers.overlay.layers import Below, Layer, Lowers
 from providers.overlay.marks import USER, Flavour
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.options import parse_options
+from providers.overlay.storing import fill
 from providers.overlay.union import Union
-from providers.overlay.upper import ROOT, Upper
+from providers.overlay.upper import Upper
 from providers.overlay.versions import branch
 from vfsd.errors import UserError, fail
-from vfsd.exitcodes import ExitCode
 from vfsd.provider import (
     Caller,
     Entry,
@@ -82,7 +82,7 @@ class OverlayProvider(Provider):
         """
         opened = [each for each in (upper, spare) if each is not None]
         try:
-            return await cls._over(upper, lowers, spare, flavour)
+            return cls(*await assemble(upper, lowers, spare, flavour))
         except BaseException:
             with trio.CancelScope(shield=True):
                 for each in (*lowers, *opened):
@@ -90,66 +90,12 @@ class OverlayProvider(Provider):
             raise
 
     @classmethod
-    async def _over(
-        cls,
-        upper: Provider | None,
-        lowers: Sequence[Provider],
-        spare: Provider | None,
-        flavour: Flavour,
-    ) -> Self:
-        shared = Lowers(lowers)
-        writable: Upper | None = None
-        sealed: list[Layer] = []
-        if upper is not None:
-            writable, roots = await Upper.open(upper, seals=not _forks(upper))
-            sealed = [Layer(upper, root, 0, sealed=True, bottom=False) for root in roots]
-            if writable.seals:
-                shared.further.append(upper)
-        extra: Upper | None = None
-        if spare is not None:
-            extra, _ = await Upper.open(spare, seals=False)
-            shared.further.append(spare)
-        below: list[Below] = []
-        for layer in (*reversed(sealed), *shared.layers):
-            known = marks.NONE if layer.bottom else await marks.read(layer.provider, layer.root)
-            below.append(Below(layer, layer.root, known.xattr_whiteouts))
-        union = Union(writable, shared, tuple(sealed), flavour, tuple(below))
-        await hardlinks.load(union)
-        if writable is not None and not writable.seals:
-            await bring_up(union, union.root)
-        return cls(union, extra)
-
-    @classmethod
     async def from_sources(
         cls, source: str | None, options: Mapping[str, str], open_source: OpenSource
     ) -> Self:
         """Open the layers that `options` name (options.py) and merge them."""
         parsed = parse_options(source, options)
-        opened: list[Provider] = []
-        try:
-            for each in parsed.lowers:
-                opened.append(await open_source(each, _layer_options(each)))
-            lowers = list(opened)
-            spare = await open_source("memory", {})
-            opened.append(spare)
-            upper = None
-            if parsed.upper == "memory":
-                upper = spare.fork()
-                opened.append(upper)
-            elif parsed.upper is not None:
-                upper = await open_source(parsed.upper, _layer_options(parsed.upper))
-                opened.append(upper)
-                if not upper.traits.writable:
-                    raise UserError(
-                        f"{parsed.upper} cannot be written to; give upper=memory, a directory, or "
-                        "upper=none for a read-only view",
-                        ExitCode.USAGE,
-                    )
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                for provider in opened:
-                    await provider.aclose()
-            raise
+        upper, lowers, spare = await open_layers(parsed, open_source)
         return await cls.over(upper, lowers, spare=spare, flavour=parsed.flavour)
 
     @classmethod
@@ -346,28 +292,7 @@ class OverlayProvider(Provider):
 
     async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:
         assert isinstance(node, OverlayNode)
-        union = self._union
-        union.need_upper()
-        if node.removed:
-            union.check_there(node)
-        if changes.size is not None and node.kind != stat_module.S_IFREG:
-            raise fail(errno.EISDIR if node.is_directory else errno.EINVAL)
-        union.refresh(node)
-        inner = node.upper
-        if inner is None or union.partial:
-            async with union.turn:
-                inner = await bring_up(union, node, limit_bytes=changes.size)
-                stat = await union.upper_provider.setattr(inner, changes, caller)
-                self._cut(inner, changes.size)
-        else:
-            stat = await union.upper_provider.setattr(inner, changes, caller)
-        return union.shown(node, stat)
-
-    def _cut(self, inner: Node, size: int | None) -> None:
-        """What was cut off does not come back from the lower when the file grows again."""
-        partial = self._union.partial.get(inner.number)
-        if partial is not None and size is not None and size < partial.base_size:
-            self._union.partial[inner.number] = partial._replace(base_size=size)
+        return await changing.setattr_of(self._union, node, changes, caller)
 
     async def create(
         self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller
@@ -438,21 +363,11 @@ class OverlayProvider(Provider):
 
     async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         assert isinstance(node, OverlayNode)
-        union = self._union
-        union.need_upper()
-        async with union.turn:
-            inner = await bring_up(union, node)
-            await union.upper_provider.setxattr(inner, marks.stored(name), value)
+        await changing.setxattr(self._union, node, name, value)
 
     async def removexattr(self, node: Node, name: bytes) -> None:
         assert isinstance(node, OverlayNode)
-        union = self._union
-        union.need_upper()
-        async with union.turn:
-            provider, place = union.reading(node)
-            await provider.getxattr(place, marks.stored(name))  # ENODATA before a copy is made
-            inner = await bring_up(union, node)
-            await union.upper_provider.removexattr(inner, marks.stored(name))
+        await changing.removexattr(self._union, node, name)
 
     # -- versions -------------------------------------------------------------------------
 
@@ -475,46 +390,7 @@ class OverlayProvider(Provider):
         upper = union.need_upper()
         async with union.turn:
             for number in tuple(union.partial):
-                await self._fill(number)
+                await fill(union, number)
         if upper.root is None:
             return None
         return upper.provider, upper.root
-
-    async def _fill(self, number: int) -> None:
-        """Copy what a file still lacks."""
-        union = self._union
-        partial = union.partial[number]
-        base, node = partial.base, Node(number)
-        source = await base.layer.provider.open(base.node, os.O_RDONLY, ROOT)
-        try:
-            before = await union.upper_provider.getattr(node)
-            target = await union.upper_provider.open(node, os.O_WRONLY, ROOT)
-            try:
-                for present, start, end in partial.runs(0, before.size):
-                    if not present:
-                        await copy_range(source, target, start, end)
-            finally:
-                await target.release()
-            times = SetAttr(atime_ns=before.atime_ns, mtime_ns=before.mtime_ns)
-            await union.upper_provider.setattr(node, times, ROOT)
-        finally:
-            await source.release()
-        del union.partial[number]
-
-
-def _forks(provider: Provider) -> bool:
-    """Say whether a provider has snapshots of its own."""
-    try:
-        provider.snapshot()
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-        return False
-    return True
-
-
-def _layer_options(source: str) -> dict[str, str]:
-    """Return how to open a layer: a directory's symlinks are data, judged by who follows them."""
-    kind, separator, _ = source.partition(":")
-    directory = os.path.isdir(source) or (separator and kind == "passthrough")
-    return {"links": "keep"} if directory else {}

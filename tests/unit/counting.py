@@ -5,8 +5,8 @@ import stat
 from collections.abc import Sequence
 
 from vfsd.attributes import Caller, Stat, StatFs
-from vfsd.contract import Entry, Handle, Node, Provider, Traits
 from vfsd.errors import fail
+from vfsd.provider import Entry, Handle, Node, Provider, Traits
 
 
 class Directory(Node):
