@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,6 +44,7 @@ class Attachment:
     hides: bool = False
     """True: the attach point's own directory has content, which this hides."""
     open_count: int = 0
+    """Files open in it, those that are being opened included."""
     attached: bool = True
     drained: trio.Event = field(default_factory=trio.Event)
     """Set when it is detached and the last open file in it is closed."""
@@ -51,6 +54,8 @@ class Attachment:
     """Names that lead to an attach point, counted per attach point."""
     pins_on_host: tuple[tuple[int, bytes], ...] = ()
     """The names on `host` that lead here."""
+    leaves: Counter[tuple[int, bytes]] = field(default_factory=Counter)
+    """Names that a provider is about to remove or rename: nothing can be attached by them."""
     siblings: tuple[Attachment, ...] = ()
     """Other attachments of the same provider."""
     relay: Listener | None = None
@@ -70,6 +75,37 @@ class Attachment:
         """Raise EBUSY if `name` in directory `node` is, or leads to, an attach point."""
         if self.pins and (node.number, name) in self.pins:
             raise fail(errno.EBUSY, name)
+
+    @contextmanager
+    def leaving(self, *places: tuple[Node, bytes]) -> Iterator[None]:
+        """Keep attach points from names that the block removes or renames, which may take long.
+
+        EBUSY if one is, or leads to, an attach point already.
+        """
+        keys = [(node.number, name) for node, name in places]
+        for key in keys:
+            if key in self.pins:
+                raise fail(errno.EBUSY, key[1])
+        self.leaves.update(keys)
+        try:
+            yield
+        finally:
+            self.leaves -= Counter(keys)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Count as in use while the block opens a file, so that nobody closes the provider."""
+        self.open_count += 1
+        try:
+            yield
+        finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Count one open file less."""
+        self.open_count -= 1
+        if not self.open_count and not self.attached:
+            self.drained.set()
 
 
 class Place(NamedTuple):

@@ -76,10 +76,7 @@ class HandleTable:
             open_file = self.open_files.pop(fh)
         except KeyError:
             raise fail(errno.EBADF) from None
-        attachment = open_file.attachment
-        attachment.open_count -= 1
-        if not attachment.open_count and not attachment.attached:
-            attachment.drained.set()
+        open_file.attachment.let_go()
         return open_file
 
     def statistics(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ The root provider is attached at ``b""``. Each further one stands on a directory
 one dict look-up per name, and only in providers that have attach points at all.
 
 Rules: an attach point and each directory on the way to it are EBUSY for unlink, rmdir and
-rename (`check_unpinned`); crossing attachments is EXDEV for rename and link (`check_same`,
+rename (`leaving`); crossing attachments is EXDEV for rename and link (`check_same`,
 also between two attachments of one provider, as with bind mounts); detaching one with open
 handles or with others attached below is EBUSY unless lazy.
 
@@ -22,6 +22,7 @@ import errno
 import os
 import stat as stat_module
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
@@ -67,8 +68,8 @@ class TreeListener(Protocol):
     def changed(self, attachment: Attachment, change: Change) -> None:
         """Note a change; must not block."""
 
-    async def settled(self) -> None:
-        """Return when everything noted so far is no longer shown as it was."""
+    async def settled(self, attachments: Collection[Attachment]) -> None:
+        """Return when what was noted so far about these is no longer shown as it was."""
 
     def keeps(self, attachment: Attachment, number: int) -> bool:
         """Say whether this door holds on to the node of that number."""
@@ -119,10 +120,14 @@ class Tree:
             for sibling in attachment.siblings:
                 listener.changed(sibling, change)
 
-    async def settled(self) -> None:
-        """Return when all changes told so far show through every door."""
+    async def settled(self, *attachments: Attachment) -> None:
+        """Return when all changes told so far in these show through every door.
+
+        Others are not waited for: one whose provider hangs holds up its own changes only.
+        """
+        family = {each for one in attachments for each in (one, *one.siblings)}
         for listener in self._listeners:
-            await listener.settled()
+            await listener.settled(family)
 
     def _listen(self, attachment: Attachment) -> None:
         def relay(change: Change) -> None:
@@ -146,7 +151,8 @@ class Tree:
     ) -> Attachment:
         """Attach `provider` at `prefix`; missing directories on the way are made.
 
-        EBUSY if something is attached there or below, ENOTDIR if a file stands in the way, EROFS or
+        EBUSY if something is attached there or below, or a directory on the way is about to be
+        removed or renamed, ENOTDIR if a file stands in the way, EROFS or
         ENOENT if a directory is missing and cannot be made, EINVAL for the root or an odd
         prefix. `Attachment.hides` tells whether it covers existing files.
         """
@@ -168,10 +174,15 @@ class Tree:
                     if is_last and (inner is not None or (node.number, name) in host.pins):
                         raise fail(errno.EBUSY, prefix)
                     if inner is not None:
+                        host.pins -= Counter(pins)
                         host, node, pins = inner, inner.provider.root, []
                         continue
-                    entry = await self._directory(host, node, name, caller, made)
+                    if (node.number, name) in host.leaves:
+                        raise fail(errno.EBUSY, name)
+                    # Before it is looked at, so that nobody removes it meanwhile.
                     pins.append((node.number, name))
+                    host.pins[node.number, name] += 1
+                    entry = await self._directory(host, node, name, caller, made)
                     if not is_last:
                         node = entry.node
                 hides = bool(await host.provider.readdir(entry.node))
@@ -188,13 +199,14 @@ class Tree:
                     hides=hides,
                 )
             except BaseException:
+                host.pins -= Counter(pins)
                 await self._unmake(host, made)
                 raise
             self._pin(attachment, pins)
             self._relate(provider)
             self._listen(attachment)
             self.changed(host, Change(node, names[-1]))
-        await self.settled()
+        await self.settled(host)
         return attachment
 
     async def detach(self, prefix: bytes, *, lazy: bool = False) -> Attachment:
@@ -215,7 +227,7 @@ class Tree:
                 self._remove(each)
             assert attachment.host_node is not None
             self.changed(attachment.host, Change(attachment.host_node, attachment.name))
-        await self.settled()
+        await self.settled(attachment.host)
         return attachment
 
     async def _directory(
@@ -255,7 +267,6 @@ class Tree:
         host, node = attachment.host, attachment.host_node
         assert host is not None
         assert node is not None
-        host.pins.update(pins)
         host.nested[node.number, attachment.name] = attachment
         self.attachments[attachment.prefix] = attachment
         attachment.pins_on_host = tuple(pins)

@@ -37,7 +37,7 @@ class Recorder:
     def keeps(self, attachment: Attachment, number: int) -> bool:
         return False
 
-    async def settled(self) -> None:
+    async def settled(self, attachments) -> None:
         await trio.lowlevel.checkpoint()
         self.unsettled = 0
         self.settles += 1

@@ -20,7 +20,7 @@ class Recorder:
     def changed(self, attachment: Attachment, change: Change) -> None:
         self.seen.append((attachment.prefix, change.name))
 
-    async def settled(self) -> None:
+    async def settled(self, attachments) -> None:
         pass
 
     def keeps(self, attachment: Attachment, number: int) -> bool:

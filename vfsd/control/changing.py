@@ -112,9 +112,9 @@ async def unlink(work: Work, verb: Unlink) -> object:
 
 async def rmdir(work: Work, verb: RemoveDirectory) -> object:
     parent, name = await work.tree.resolve_parent(verb.path)
-    parent.attachment.check_unpinned(parent.node, name)
-    entry = await parent.attachment.provider.lookup(parent.node, name)
-    await parent.attachment.provider.rmdir(parent.node, name)
+    with parent.attachment.leaving((parent.node, name)):
+        entry = await parent.attachment.provider.lookup(parent.node, name)
+        await parent.attachment.provider.rmdir(parent.node, name)
     work.edits.entry(parent, name)
     work.edits.attributes(Place(parent.attachment, entry.node))
     return None
@@ -124,15 +124,14 @@ async def rename(work: Work, verb: Rename) -> object:
     source, name = await work.tree.resolve_parent(verb.source)
     target, new_name = await work.tree.resolve_parent(verb.target)
     check_same(source.attachment, target.attachment)
-    source.attachment.check_unpinned(source.node, name)
-    target.attachment.check_unpinned(target.node, new_name)
     provider = source.attachment.provider
-    moved = await provider.lookup(source.node, name)
-    try:
-        replaced = await provider.lookup(target.node, new_name)
-    except FileNotFoundError:
-        replaced = None
-    await provider.rename(source.node, name, target.node, new_name, verb.flags)
+    with source.attachment.leaving((source.node, name), (target.node, new_name)):
+        moved = await provider.lookup(source.node, name)
+        try:
+            replaced = await provider.lookup(target.node, new_name)
+        except FileNotFoundError:
+            replaced = None
+        await provider.rename(source.node, name, target.node, new_name, verb.flags)
     work.edits.entry(source, name)
     work.edits.entry(target, new_name)
     for entry in (moved, replaced):

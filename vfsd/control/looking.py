@@ -144,17 +144,18 @@ async def read_whole(work: Work, place: Place, entry: Entry, limit: int) -> byte
         raise fail(errno.EINVAL)
     if entry.stat.size > limit:
         return None
-    handle = await place.attachment.provider.open(entry.node, os.O_RDONLY, work.caller)
-    try:
-        # The size is a hint: it may have changed, and a dynamic file's is not known.
-        data = bytes(await handle.read(0, limit + 1))
-        if entry.stat.size and len(data) == entry.stat.size:
-            return data
-        while len(data) <= limit:
-            more = bytes(await handle.read(len(data), limit + 1 - len(data)))
-            if not more:
+    with place.attachment.opening():
+        handle = await place.attachment.provider.open(entry.node, os.O_RDONLY, work.caller)
+        try:
+            # The size is a hint: it may have changed, and a dynamic file's is not known.
+            data = bytes(await handle.read(0, limit + 1))
+            if entry.stat.size and len(data) == entry.stat.size:
                 return data
-            data += more
-        return None
-    finally:
-        await release(handle)
+            while len(data) <= limit:
+                more = bytes(await handle.read(len(data), limit + 1 - len(data)))
+                if not more:
+                    return data
+                data += more
+            return None
+        finally:
+            await release(handle)

@@ -60,13 +60,16 @@ async def _create(work: Work, verb: Open) -> ControlFile:
     provider = parent.attachment.provider
     # O_EXCL or not, whether the file exists is decided here by the provider, atomically.
     flags = verb.flags & (PASSED_FLAGS | os.O_CREAT | os.O_EXCL)
-    entry, handle = await provider.create(parent.node, name, verb.mode & 0o7777, flags, work.caller)
-    work.edits.entry(parent, name)
-    if verb.flags & os.O_TRUNC:
-        work.edits.data(Place(parent.attachment, entry.node))
-    return await work.files.add(
-        parent.attachment, entry.node, handle, writable=bool(flags & os.O_ACCMODE)
-    )
+    with parent.attachment.opening():
+        entry, handle = await provider.create(
+            parent.node, name, verb.mode & 0o7777, flags, work.caller
+        )
+        work.edits.entry(parent, name)
+        if verb.flags & os.O_TRUNC:
+            work.edits.data(Place(parent.attachment, entry.node))
+        return await work.files.add(
+            parent.attachment, entry.node, handle, writable=bool(flags & os.O_ACCMODE)
+        )
 
 
 async def _open_existing(work: Work, verb: Open, *, follow: bool) -> ControlFile:
@@ -78,14 +81,15 @@ async def _open_existing(work: Work, verb: Open, *, follow: bool) -> ControlFile
         raise fail(errno.EISDIR, verb.path)
     if not stat_module.S_ISREG(kind):
         raise fail(errno.ENXIO, verb.path)
-    handle = await place.attachment.provider.open(
-        entry.node, verb.flags & PASSED_FLAGS, work.caller
-    )
-    if verb.flags & os.O_TRUNC:
-        work.edits.data(place)
-    return await work.files.add(
-        place.attachment, entry.node, handle, writable=bool(verb.flags & os.O_ACCMODE)
-    )
+    with place.attachment.opening():
+        handle = await place.attachment.provider.open(
+            entry.node, verb.flags & PASSED_FLAGS, work.caller
+        )
+        if verb.flags & os.O_TRUNC:
+            work.edits.data(place)
+        return await work.files.add(
+            place.attachment, entry.node, handle, writable=bool(verb.flags & os.O_ACCMODE)
+        )
 
 
 async def read(work: Work, verb: Read) -> object:

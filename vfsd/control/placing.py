@@ -113,23 +113,24 @@ def file_maker(
 
     async def make(name: bytes) -> Entry:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        entry, handle = await attachment.provider.create(
-            parent.node, name, mode & 0o7777, flags, work.caller
-        )
-        try:
+        with attachment.opening():
+            entry, handle = await attachment.provider.create(
+                parent.node, name, mode & 0o7777, flags, work.caller
+            )
             try:
-                await write_all(handle, data)
-            finally:
-                await release(handle)
-            if old is not None:
-                changes = SetAttr(old.stat.mode & 0o7777, old.stat.uid, old.stat.gid)
-            else:
-                # Writing clears the setuid and setgid bits.
-                changes = SetAttr(mode & 0o7777 if mode & 0o6000 else None, mtime_ns=mtime_ns)
-            await apply(work, Place(attachment, entry.node), changes)
-        except BaseException:
-            await discard(work, parent, name)
-            raise
+                try:
+                    await write_all(handle, data)
+                finally:
+                    await release(handle)
+                if old is not None:
+                    changes = SetAttr(old.stat.mode & 0o7777, old.stat.uid, old.stat.gid)
+                else:
+                    # Writing clears the setuid and setgid bits.
+                    changes = SetAttr(mode & 0o7777 if mode & 0o6000 else None, mtime_ns=mtime_ns)
+                await apply(work, Place(attachment, entry.node), changes)
+            except BaseException:
+                await discard(work, parent, name)
+                raise
         return entry
 
     return make
@@ -186,17 +187,18 @@ async def stage(work: Work, verb: Stage) -> object:
     parent = await directory_below(work, at, split_path(verb.path))
     name = temporary_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-    entry, handle = await parent.attachment.provider.create(
-        parent.node, name, 0o600, flags, work.caller
-    )
-    work.edits.entry(parent, name)
-    try:
-        file = await work.files.add(
-            parent.attachment, entry.node, handle, writable=True, staged=(parent, name)
+    with parent.attachment.opening():
+        entry, handle = await parent.attachment.provider.create(
+            parent.node, name, 0o600, flags, work.caller
         )
-    except BaseException:
-        await discard(work, parent, name)
-        raise
+        work.edits.entry(parent, name)
+        try:
+            file = await work.files.add(
+                parent.attachment, entry.node, handle, writable=True, staged=(parent, name)
+            )
+        except BaseException:
+            await discard(work, parent, name)
+            raise
     return file.fd
 
 

@@ -53,8 +53,8 @@ class _Removal:
                 await self._visit(level.node, child)
                 continue
             self._levels.pop()
-            self._attachment.check_unpinned(level.parent, level.name)
-            await self._attachment.provider.rmdir(level.parent, level.name)
+            with self._attachment.leaving((level.parent, level.name)):
+                await self._attachment.provider.rmdir(level.parent, level.name)
             await self._told(level.parent, level.name, level.node)
         return self._removed
 

@@ -11,6 +11,7 @@ Concurrency: events are noted synchronously and sent by the request's task; the 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 import trio
 
@@ -53,7 +54,7 @@ class Watcher:
     def keeps(self, attachment: Attachment, number: int) -> bool:
         return False
 
-    async def settled(self) -> None:
+    async def settled(self, attachments: Collection[Attachment]) -> None:
         return
 
     async def take(self) -> list[Event]:

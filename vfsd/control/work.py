@@ -12,7 +12,7 @@ from vfsd.attributes import Caller, Stat
 from vfsd.contract import Change, Node
 from vfsd.control.host import Host
 from vfsd.control.openfiles import OpenFiles
-from vfsd.tree import Place, Tree
+from vfsd.tree import Attachment, Place, Tree
 
 CHECKPOINT_EVERY = 32
 """Files that a batch touches before other tasks get a turn: providers need not suspend."""
@@ -23,7 +23,7 @@ class Edits:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._told = 0
+        self._told: set[Attachment] = set()
 
     def entry(self, parent: Place, name: bytes) -> None:
         """The entry `name` was made, removed or replaced: its directory changed as well."""
@@ -39,14 +39,14 @@ class Edits:
         self._tell(place, Change(place.node))
 
     def _tell(self, place: Place, change: Change) -> None:
-        self._told += 1
+        self._told.add(place.attachment)
         self._tree.changed(place.attachment, change)
 
     async def settle(self) -> None:
         """Return when what was told shows through every door."""
         if self._told:
-            self._told = 0
-            await self._tree.settled()
+            told, self._told = self._told, set()
+            await self._tree.settled(*told)
 
 
 @dataclass(slots=True)

@@ -241,8 +241,8 @@ class Operations(pyfuse3.Operations):
     @handler
     async def rmdir(self, parent_ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         parent = self._directory(parent_ino, name)
-        parent.attachment.check_unpinned(parent.node, name)
-        await parent.attachment.provider.rmdir(parent.node, name)
+        with parent.attachment.leaving((parent.node, name)):
+            await parent.attachment.provider.rmdir(parent.node, name)
         self._tell(parent.attachment, parent.node, name)
 
     async def _if_shared(self, parent: Inode, name: bytes) -> Node | None:
@@ -266,9 +266,8 @@ class Operations(pyfuse3.Operations):
         new_parent = self._directory(new_parent_ino, new_name)
         attachment = parent.attachment
         check_same(attachment, new_parent.attachment)
-        attachment.check_unpinned(parent.node, name)
-        attachment.check_unpinned(new_parent.node, new_name)
-        await attachment.provider.rename(parent.node, name, new_parent.node, new_name, flags)
+        with attachment.leaving((parent.node, name), (new_parent.node, new_name)):
+            await attachment.provider.rename(parent.node, name, new_parent.node, new_name, flags)
         if parent is not new_parent:
             await self._moved(new_parent, new_name)
             if flags & RENAME_EXCHANGE:
@@ -302,8 +301,9 @@ class Operations(pyfuse3.Operations):
     async def open(self, ino: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         inode = self._inode(ino)
         attachment = inode.attachment
-        handle = await attachment.provider.open(inode.node, flags, ctx)
-        return await self._opened(attachment, inode.node, handle, flags)
+        with attachment.opening():
+            handle = await attachment.provider.open(inode.node, flags, ctx)
+            return await self._opened(attachment, inode.node, handle, flags)
 
     @handler
     async def create(
@@ -317,10 +317,11 @@ class Operations(pyfuse3.Operations):
         parent = self._directory(parent_ino, name)
         attachment = parent.attachment
         noted = self.door.noted
-        entry, handle = await attachment.provider.create(
-            parent.node, name, mode & 0o7777, flags, ctx
-        )
-        info = await self._opened(attachment, entry.node, handle, flags)
+        with attachment.opening():
+            entry, handle = await attachment.provider.create(
+                parent.node, name, mode & 0o7777, flags, ctx
+            )
+            info = await self._opened(attachment, entry.node, handle, flags)
         reply = self._replies.known(parent, entry, noted)
         self._tell(attachment, parent.node, name)
         return info, reply
