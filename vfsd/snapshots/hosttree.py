@@ -129,6 +129,10 @@ class HostTree:
             os.close(fd)
             raise
 
+    def directory(self, path: bytes) -> int:
+        """Return an `O_PATH` descriptor of the directory, for `*at` calls; the caller closes it."""
+        return self._open(path, os.O_PATH | os.O_DIRECTORY)
+
     def _xattrs(self, reached: bytes) -> dict[bytes, bytes]:
         found = {}
         try:

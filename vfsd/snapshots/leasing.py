@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Lease:
     """See the module. `close` gives it back; also a context manager."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        """Take the lease. NotFound, Damaged."""
+    def __init__(self, store: Store, name: str, *, accept: bool = False) -> None:
+        """Take the lease; `accept` even if an earlier boot's end may have hurt it."""
         self._store = store
         self._held: list[int] = []
         self.snapshot = store.snapshot(name)
@@ -36,7 +36,8 @@ class Lease:
             with locked(store.place.lock, exclusive=False):
                 # Only now can it no longer be removed or get other layers.
                 self.snapshot = store.snapshot(name)
-                self._refuse_unsettled()
+                if not accept:
+                    self._refuse_unsettled()
                 self.layers: tuple[Layer, ...] = tuple(map(store.layer, self.snapshot.chain))
                 self._held.append(hold(store.place.lease(name), exclusive=False))
                 for layer in self.snapshot.chain:

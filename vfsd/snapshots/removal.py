@@ -16,25 +16,38 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
+BLOCK_BYTES = 512
+"""The unit of `st_blocks`."""
+
 DEPTH_MAX = 48
 """Directories open at once; what lies deeper is moved next to the top and removed there."""
 
 
-def remove_tree(path: str) -> None:
-    """Remove a directory, or a file, with all that is in it. UserError names what resists."""
+def remove_tree(path: str) -> int:
+    """Remove a directory, or a file, with all that is in it; return the bytes that this freed.
+
+    UserError names what resists.
+    """
+    freed = 0
     try:
         if not os.path.isdir(path) or os.path.islink(path):
             os.unlink(path)
-            return
-        _Removal(path).run()
-        os.rmdir(path)
+            return 0
+        removal = _Removal(path)
+        try:
+            removal.run()
+            os.rmdir(path)
+        finally:
+            freed = removal.freed_bytes
     except FileNotFoundError:
-        return
+        pass
     except PermissionError as error:
         name = os.fsdecode(error.filename or path)
         raise UserError(
@@ -42,6 +55,27 @@ def remove_tree(path: str) -> None:
             " run the command as that user, or as root",
             ExitCode.DENIED,
         ) from error
+    return freed
+
+
+def tree_bytes(paths: Iterable[str]) -> int:
+    """Return what removing all these trees would free: files with links elsewhere free nothing."""
+    links: Counter[tuple[int, int]] = Counter()
+    freed = 0
+    todo = list(paths)
+    while todo:
+        path = todo.pop()
+        with suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                found = entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+                    freed += found.st_blocks * BLOCK_BYTES
+                    continue
+                links[found.st_dev, found.st_ino] += 1
+                if links[found.st_dev, found.st_ino] == found.st_nlink:
+                    freed += found.st_blocks * BLOCK_BYTES
+    return freed
 
 
 class _Removal:
@@ -49,6 +83,7 @@ class _Removal:
         self._root = root
         self._fd = -1
         self._moved = 0
+        self.freed_bytes = 0
         self._unlike = secrets.token_hex(8)
 
     def run(self) -> None:
@@ -68,6 +103,9 @@ class _Removal:
             found = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
         for name, is_directory in found:
             with suppress(FileNotFoundError):
+                found_now = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if is_directory or found_now.st_nlink == 1:
+                    self.freed_bytes += found_now.st_blocks * BLOCK_BYTES
                 if is_directory:
                     self._directory(fd, name, f"{path}/{name}", depth)
                 else:

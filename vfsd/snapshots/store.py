@@ -1,7 +1,7 @@
 """The store: snapshots that outlive every daemon, as directories and files of one user.
 
 A snapshot is a record that names layers; a layer is sealed once it is there. Both appear by one
-rename or link, so that a process killed at any instant, or a full disk, leaves a whole snapshot
+rename, so that a process killed at any instant, or a full disk, leaves a whole snapshot
 or none.
 
 **What is durable when.** `save_directory` returns as soon as the kernel has everything: that
@@ -23,10 +23,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from vfsd.snapshots import records
 from vfsd.snapshots.adoption import adopt_directory, adopt_file, give_back
+from vfsd.snapshots.folding import LAYERS_MAX, folded
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import DIR, PACKED, Layer, Snapshot, boot, layer_of, snapshot_of
 from vfsd.snapshots.leasing import Lease
@@ -35,10 +36,8 @@ from vfsd.snapshots.names import check_name, is_name
 from vfsd.snapshots.place import Place, default_root, is_id
 from vfsd.snapshots.refusals import Damaged, NameTaken, NotFound, UnknownVersion, refused_when_full
 from vfsd.snapshots.staging import Staging
-from vfsd.snapshots.touched import touched
-
-LAYERS_MAX = 64
-"""No chain is longer: the kernel's overlayfs takes 500, and the text of a mount's options 4 KiB."""
+from vfsd.snapshots.syscalls import rename_new
+from vfsd.snapshots.touched import Touched, touched, touched_by
 
 
 class Store:
@@ -162,32 +161,21 @@ class Store:
         """
         return Lease(self, name)
 
-    def fingerprints(self, snapshot: Snapshot) -> dict[bytes, list[int | bytes]]:
-        """Return what the base had at the paths that the chain changes (touched.py). Damaged.
-
-        Where several layers change a path, the base is told as the lowest one found it.
-        """
-        found: dict[bytes, list[int | bytes]] = {}
-        for layer in snapshot.chain:
-            path = self.place.layer(layer, "fingerprints")
-            with suppress(FileNotFoundError):
-                told = records.read(path).get("touched")
-                if not isinstance(told, dict):
-                    raise Damaged(f"{path} is damaged: it holds no fingerprints")
-                found.update(told)
-        return found
+    def fingerprints(self, snapshot: Snapshot) -> Touched:
+        """Return what the base had at the paths that the chain changes (touched.py). Damaged."""
+        return touched_by(self.place, snapshot.chain)
 
     # ---- inside ----
 
     def replace_record(self, old: Snapshot, new: Snapshot) -> bool:
-        """Put `new` in the place of `old` if that is still what its name means.
+        """Put `new` in the place of `old` if nobody has changed that; say whether it was done.
 
         The caller holds the store's lock exclusively. On disk when it returns.
         """
         try:
-            if self.snapshot(old.name).id != old.id:
+            if self.snapshot(old.name) != old:
                 return False
-        except NotFound:
+        except (NotFound, Damaged):
             return False
         temporary = self.place.staged(f"record-{secrets.token_hex(8)}")
         records.write(temporary, new.to_record(), durable=True)
@@ -224,8 +212,16 @@ class Store:
         check_name(new.name)
         if not replace:
             self.check_free(new.name)
-        with refused_when_full(self.place.root, new.name), self.stage() as staging:
-            snapshot = dataclasses.replace(new, chain=(staging.id, *new.chain))
+        with ExitStack() as held:
+            held.enter_context(refused_when_full(self.place.root, new.name))
+            made = []
+            chain = new.chain
+            if len(chain) >= LAYERS_MAX:
+                made.append(held.enter_context(self._folded(chain)))
+                chain = (made[0].id,)
+            staging = held.enter_context(self.stage())
+            made.append(staging)
+            snapshot = dataclasses.replace(new, chain=(staging.id, *chain))
             try:
                 layer = take(staging)
                 durable = layer.kind == PACKED
@@ -235,13 +231,26 @@ class Store:
                     records.sync_directory(staging.path)
                 self._publish(staging, snapshot, replace=replace, durable=durable)
             except BaseException:
-                if self._is_published(snapshot):
-                    staging.release()
-                else:
+                if not self._is_published(snapshot):
                     give_back(staging.part(part), source)
+                    raise
+                # Interrupted after the name was there: it is whole, and stays.
+                for each in made:
+                    each.release()
                 raise
-            staging.release()
+            for each in made:
+                each.release()
         return snapshot
+
+    @contextmanager
+    def _folded(self, chain: Sequence[str]) -> Iterator[Staging]:
+        """Make one layer of a chain that is too deep; it goes again unless it is released."""
+        layers = tuple(map(self.layer, chain))
+        trees = [self.place.layer(layer, "tree") for layer in chain]
+        with folded(self, layers, trees) as below:
+            with locked(self.place.lock, exclusive=False):
+                below.become_layer()
+            yield below
 
     def _publish(
         self, staging: Staging, snapshot: Snapshot, *, replace: bool, durable: bool
@@ -257,11 +266,9 @@ class Store:
                 os.rename(staging.part("name"), target)
             else:
                 try:
-                    os.link(staging.part("name"), target)
+                    rename_new(staging.part("name"), target)
                 except FileExistsError:
                     raise NameTaken(snapshot.name) from None
-                with suppress(OSError):
-                    os.unlink(staging.part("name"))
             if durable:
                 records.sync_directory(self.place.snapshots)
 

@@ -5,7 +5,7 @@ those who work in it (providers/passthrough/); here a walk only has to follow no
 
 Concurrency: pure calls, safe in any thread; errno is kept per thread by ctypes.
 
-Sources: openat2(2), syncfs(2); the number of `openat2` is the same on every architecture.
+Sources: openat2(2), whose number is the same on every architecture; renameat2(2), syncfs(2).
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ _libc.syscall.argtypes = [
     *(ctypes.c_char_p, ctypes.c_size_t),
 ]
 
+_libc.renameat2.argtypes = [
+    *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p),
+    ctypes.c_uint,
+]
+
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -103,3 +110,16 @@ def syncfs(fd: int) -> None:
     if _libc.syncfs(ctypes.c_int(fd)):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def rename_new(source: str, target: str) -> None:
+    """Rename a file to a name that must be free: FileExistsError otherwise, and nothing is done."""
+    old, new = os.fsencode(source), os.fsencode(target)
+    if not _libc.renameat2(AT_FDCWD, old, AT_FDCWD, new, RENAME_NOREPLACE):
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), source, None, target)
+    # A file system without that flag: as safe, in two steps.
+    os.link(source, target)
+    os.unlink(source)

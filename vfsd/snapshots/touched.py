@@ -18,9 +18,14 @@ Concurrency: blocking calls; the base may change meanwhile, and is told as it wa
 from __future__ import annotations
 
 import stat as stat_module
+from collections.abc import Iterable
+from contextlib import suppress
 
 from vfsd.digest import content_digest
+from vfsd.snapshots import records
 from vfsd.snapshots.layers import Layers
+from vfsd.snapshots.place import Place
+from vfsd.snapshots.refusals import Damaged
 from vfsd.snapshots.view import Item, TreeView
 
 DIGEST_FILE_BYTES_MAX = 1 << 16
@@ -35,6 +40,22 @@ def touched(layer: TreeView, base: TreeView) -> Touched:
     walk = _Walk(layer, base)
     walk.run()
     return walk.found
+
+
+def touched_by(place: Place, chain: Iterable[str]) -> Touched:
+    """Return what is kept for the layers of a chain, top first. Damaged.
+
+    Where several change a path, the base is told as the lowest one found it.
+    """
+    found: Touched = {}
+    for layer in chain:
+        path = place.layer(layer, "fingerprints")
+        with suppress(FileNotFoundError):
+            told = records.read(path).get("touched")
+            if not isinstance(told, dict):
+                raise Damaged(f"{path} is damaged: it holds no fingerprints")
+            found.update(told)
+    return found
 
 
 class _Walk:

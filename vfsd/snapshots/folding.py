@@ -1,0 +1,68 @@
+"""Folding: several layers of a chain become one, so that no fork pays for how it came about.
+
+The new layer is made of hard links (merging.py); the old ones stay for the other snapshots that
+use them, and go with the last of those.
+
+What it is *not*: the removal of layers (collection.py).
+
+Concurrency: blocking calls, beside any number of forks and saves. Whoever folds a chain that
+somebody else has changed meanwhile has folded in vain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vfsd.snapshots import records
+from vfsd.snapshots.durable import settle_staged
+from vfsd.snapshots.kept import DIR, Layer
+from vfsd.snapshots.leasing import Lease
+from vfsd.snapshots.locking import locked
+from vfsd.snapshots.merging import merge
+from vfsd.snapshots.staging import Staging
+from vfsd.snapshots.touched import touched_by
+
+if TYPE_CHECKING:
+    from vfsd.snapshots.store import Store
+
+LAYERS_MAX = 64
+"""No chain is longer: the kernel's overlayfs takes 500, and the text of a mount's options 4 KiB."""
+
+LAYERS_SOON = 32
+"""Deeper chains are folded in the background, long before a save would have to."""
+
+
+@contextmanager
+def folded(store: Store, layers: Sequence[Layer], trees: Sequence[str]) -> Iterator[Staging]:
+    """Merge layers, top first, and yield the new one, staged. EACCES, ENOSPC, Damaged."""
+    with store.stage() as staging:
+        whole = layers[-1].whole
+        merge(trees, staging.part("tree"), whole=whole)
+        told = touched_by(store.place, [layer.id for layer in layers])
+        if told:
+            records.write(staging.part("fingerprints"), {"touched": told}, durable=False)
+        new = Layer(staging.id, DIR, time.time_ns(), whole)
+        records.write(staging.part("record"), new.to_record(), durable=False)
+        yield staging
+
+
+def fold(store: Store, lease: Lease) -> bool:
+    """Give the snapshot a chain of one layer; say whether it has it. EACCES, ENOSPC, Damaged.
+
+    On disk before it counts, if the snapshot was.
+    """
+    old = lease.snapshot
+    with folded(store, lease.layers, lease.lowerdirs()) as staging:
+        if old.settled:
+            settle_staged(store.place, staging)
+        with locked(store.place.lock, exclusive=True):
+            staging.become_layer()
+            records.sync_directory(store.place.layers)
+            done = store.replace_record(old, replace(old, chain=(staging.id,)))
+        if done:
+            staging.release()
+    return done
