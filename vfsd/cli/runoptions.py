@@ -45,7 +45,21 @@ SURROUNDINGS = (
         many=True,
     ),
 )
-NETWORK = (Option("--net", "", "let it use the host's network"),)
+NETWORK = (
+    Option("--net", "", "let it use the host's network"),
+    Option(
+        "--publish",
+        "PORT[:INSIDE]",
+        "make a port of a server in it one of this machine's loopback; 0 takes any free one",
+        many=True,
+    ),
+    Option(
+        "--allow-host",
+        "NAME[:PORT]",
+        "let it talk to this host (ports 80 and 443), through a proxy; *.NAME: all below it",
+        many=True,
+    ),
+)
 LIMITS = (
     Option("--memory", "SIZE", "memory of all its processes together, such as 512M"),
     Option("--pids", "NUMBER", "processes and threads (4096 where an ordinary user runs it)"),
