@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from vfsd.cli.rundoors import doors
 from vfsd.cli.runlimits import limits_of, teller
 from vfsd.cli.runoptions import read, usage
 from vfsd.cli.runpolicy import policy_of
@@ -32,9 +33,10 @@ def main(verb: str, arguments: list[str]) -> int:
         limits = limits_of(given)
         policy = policy_of(given)
         bwrap = find_bwrap()
+        opened = doors(given)
         held = hold(limits, os.environ)
         policy = policy._replace(rlimits=held.rlimits, disk_bytes=limits.disk_bytes)
-        company = attendants(limits, held, teller(given))
+        company = [*attendants(limits, held, teller(given)), *opened]
         # What is counted comes through pipes.
         with terminal_if_interactive(limits.output_bytes is None) as terminal:
             policy = policy._replace(terminal=terminal is not None)

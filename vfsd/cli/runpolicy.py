@@ -39,6 +39,7 @@ def policy_of(given: Given) -> Policy:
         path=tuple(_programs(each) for each in tools),
         environment=_environment(given.all("--env")),
         network="--net" in given.options,
+        proxied=given.has("--allow-host"),
         uid=ROOT_SHOWN_AS if root else os.getuid(),
         gid=ROOT_SHOWN_AS if root else os.getgid(),
         more=() if given.has("--no-seccomp") else _filters(),

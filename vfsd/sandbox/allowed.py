@@ -1,6 +1,6 @@
 """`--allow-host`: which hosts a command without a network may talk to, through a proxy.
 
-A rule names a host and perhaps a port: ``registry.npmjs.org``, ``*.example.org:8443``,
+A rule names a host and perhaps a port: ``registry.example.org``, ``*.example.org:8443``,
 ``10.1.2.3``, ``[::1]:8080``. Without a port it means 80 and 443. ``*.`` stands for one or more
 labels, and not for none.
 
@@ -56,7 +56,7 @@ def rule(text: str) -> Rule:
     name = canonical(host[2:] if below else host)
     if name is None or (below and address(name) is not None):
         raise UserError(
-            f"--allow-host {text!r}: write a host such as registry.npmjs.org, *.example.org"
+            f"--allow-host {text!r}: write a host such as registry.example.org, *.example.org"
             " or example.org:8443",
             ExitCode.RUN_FAILED,
         )

@@ -21,12 +21,16 @@ from collections.abc import Sequence
 END_S = 3.0
 """How long it may take to pass on what is under way."""
 MODULES = "vfsd.sandbox"
+PYTHON = "/proc/self/exe"
+"""What runs us: also where its path leads through a directory that is closed to this user."""
 
 
 class Companion:
     """`python -m vfsd.sandbox.MODULE CONTROL WORDS...`, with the open `fds` under their numbers."""
 
-    def __init__(self, module: str, words: Sequence[str], fds: Sequence[int], *, heard: bool) -> None:
+    def __init__(
+        self, module: str, words: Sequence[str], fds: Sequence[int], *, heard: bool
+    ) -> None:
         control, self._control = os.pipe()
         # -P: the current directory is the tree, which may hold modules of the same names.
         argv = [sys.executable, "-P", "-m", f"{MODULES}.{module}", str(control), *words]
@@ -38,9 +42,7 @@ class Companion:
             os.set_inheritable(fd, True)
         try:
             # A session of its own: a Ctrl-C is for the command, which may want the network still.
-            self._pid = os.posix_spawn(
-                sys.executable, argv, os.environ, file_actions=quiet, setsid=True
-            )
+            self._pid = os.posix_spawn(PYTHON, argv, os.environ, file_actions=quiet, setsid=True)
         finally:
             for fd in keep:
                 os.set_inheritable(fd, False)

@@ -78,9 +78,7 @@ def listener_inside(network: Network, port: int) -> socket.socket:
         message, fds, _, _ = socket.recv_fds(ours, 256, 1)
     if not fds:
         why = message.decode() or "no answer"
-        raise UserError(
-            f"nothing can listen in the sandbox's network: {why}", ExitCode.RUN_FAILED
-        )
+        raise UserError(f"nothing can listen in the sandbox's network: {why}", ExitCode.RUN_FAILED)
     return socket.socket(fileno=fds[0])
 
 

@@ -30,7 +30,10 @@ PLACES = ("127.0.0.1", "::1")
 def main(words: Sequence[str]) -> None:
     """Serve until the run is over."""
     control, user, network, *ports = words
-    Network(int(user), int(network)).enter()
+    try:
+        Network(int(user), int(network)).enter()
+    except OSError as error:
+        sys.exit(f"vfsd: no port is published: the sandbox's network is closed: {error.strerror}")
     listeners = []
     for each in ports:
         listener, _, port = each.partition(":")

@@ -1,12 +1,11 @@
 """`--allow-host`: named hosts for a command without a network, through a proxy.
 
 The sandbox keeps its network of its own, in which there is one thing more: a port of its loopback
-that leads to proxyserver.py, outside. Programs find it by the variables that all of them know.
+that leads to proxyserver.py, outside. Programs find it by the variables that all of them know
+(spec.py, `PROXY_VARIABLES`).
 What does not use a proxy has no network, as before.
 
 Concurrency: an attendant, see attendant.py. The port is open before the command starts.
-
-Sources: curl(1), "Environment"; npm-config(7), "https-proxy"; Node.js, NODE_USE_ENV_PROXY.
 """
 
 from __future__ import annotations
@@ -17,25 +16,16 @@ from vfsd.sandbox.allowed import rule
 from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.companion import Companion
 from vfsd.sandbox.namespaces import listener_inside, network_of
-
-PORT = 8118
-"""Inside, where nothing else has a port yet."""
-
-VARIABLES = {
-    **dict.fromkeys(
-        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), f"http://127.0.0.1:{PORT}"
-    ),
-    **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1"),
-    "NODE_USE_ENV_PROXY": "1",
-}
-"""What programs learn the proxy from."""
+from vfsd.sandbox.spec import PROXY_PORT
 
 
 class ProxyAttendant(Attendant):
     """Lets the named hosts through for one run."""
 
     def __init__(self, hosts: Sequence[str], *, heard: bool) -> None:
-        self._rules = [rule(each) and each for each in hosts]
+        for each in hosts:
+            rule(each)
+        self._rules = tuple(hosts)
         self._heard = heard
         self._companion: Companion | None = None
 
@@ -43,7 +33,7 @@ class ProxyAttendant(Attendant):
         """Open the port and start the proxy."""
         network = network_of(init)
         try:
-            with listener_inside(network, PORT) as listener:
+            with listener_inside(network, PROXY_PORT) as listener:
                 number = listener.fileno()
                 words = [str(number), *self._rules]
                 self._companion = Companion("proxyserver", words, [number], heard=self._heard)

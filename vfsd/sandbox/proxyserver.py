@@ -109,7 +109,9 @@ class Proxy:
             raise self._forbidden(name, asked.port, f"{name}:{asked.port} is not allowed")
         found = await _resolved(name, asked.port)
         allowed = [
-            (family, place) for family, place in found if self._may_reach(name, place[0], asked.port)
+            (family, place)
+            for family, place in found
+            if self._may_reach(name, place[0], asked.port)
         ]
         if not allowed:
             at = found[0][1][0]
@@ -135,7 +137,9 @@ class Proxy:
         return found is not None and reachable(self._rules, name, found, port)
 
     def _forbidden(self, host: str, port: int, why: str) -> _Refused:
-        option = host if port in (80, 443) else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        option = (
+            host if port in (80, 443) else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        )
         sentence = f"{why}; 'vfsd run --allow-host {option}' lets it through"
         if sentence not in self._told and len(self._told) < TOLD_MAX:
             self._told.add(sentence)

@@ -78,7 +78,7 @@ class Publisher(Attendant):
             words = [f"{listener.fileno()}:{port}" for listener, port in self._listeners]
             namespaces = [str(fd) for fd in network]
             self._companion = Companion(
-                "portserver", [*namespaces, *words], [*network, *fds], heard=False
+                "portserver", [*namespaces, *words], [*network, *fds], heard=True
             )
         finally:
             network.close()

@@ -45,7 +45,7 @@ ETC_NETWORK = (
     *("/etc/gai.conf", "/etc/ssl/certs", "/etc/ca-certificates"),
     *("/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"),
 )
-"""The same, with the network only."""
+"""The same, with the network or a proxy only."""
 
 ETC_COPIED = ("/etc/hosts", "/etc/resolv.conf")
 """Files of the host's /etc that are copied, with the network only."""
@@ -66,6 +66,21 @@ CERTIFICATE_VARIABLES = (
 """The same, if they name something in `CERTIFICATE_PLACES`, which the sandbox has."""
 
 CERTIFICATE_PLACES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/share/ca-certificates")
+
+PROXY_PORT = 8118
+"""Of the sandbox's loopback, with hosts that are let through; nothing else has a port there yet."""
+
+PROXY_VARIABLES = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
+            f"http://127.0.0.1:{PROXY_PORT}",
+        ),
+        **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1"),
+        "NODE_USE_ENV_PROXY": "1",
+    }
+)
+"""What programs learn the proxy from."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -105,6 +120,8 @@ class Policy(NamedTuple):
     environment: Mapping[str, str] = NOTHING
     """Set on top of what passes from the caller."""
     network: bool = False
+    proxied: bool = False
+    """There is a proxy for some hosts; programs are told, and see the host's certificates."""
     terminal: bool = False
     """Standard input is a terminal made for this run: make it the controlling one."""
     uid: int = 1000
@@ -146,7 +163,7 @@ def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argume
     """
     return [
         *_namespaces(policy),
-        *_system(root, network=policy.network),
+        *_system(root, certificates=policy.network or policy.proxied),
         *_files(policy, root),
         *_private(policy),
         *_binds((policy.base, *policy.binds)),
@@ -172,7 +189,9 @@ def starting(policy: Policy) -> list[str]:
     return _words(policy)
 
 
-def passing_environment(caller: Mapping[str, str], *, network: bool) -> dict[str, str]:
+def passing_environment(
+    caller: Mapping[str, str], *, network: bool, certificates: bool
+) -> dict[str, str]:
     """Return what of the caller's environment a sandbox sees: nothing that tells of the host."""
     names = (*ENVIRONMENT, *(ENVIRONMENT_NETWORK if network else ()))
     passing = {
@@ -180,7 +199,7 @@ def passing_environment(caller: Mapping[str, str], *, network: bool) -> dict[str
         for name, value in caller.items()
         if (name in names or name.startswith("LC_")) and not value.startswith(("/", ":/"))
     }
-    if network:
+    if certificates:
         for name in CERTIFICATE_VARIABLES:
             value = caller.get(name, "")
             if ".." not in value and any(_at_or_below(value, at) for at in CERTIFICATE_PLACES):
@@ -214,7 +233,7 @@ def _namespaces(policy: Policy) -> list[Argument]:
     return arguments
 
 
-def _system(root: Root, *, network: bool) -> list[Argument]:
+def _system(root: Root, *, certificates: bool) -> list[Argument]:
     arguments: list[Argument] = ["--ro-bind", "/usr", "/usr"]
     for name in ("/etc", "/home", "/run", "/var"):
         arguments += ["--perms", "0755", "--dir", name]
@@ -222,7 +241,7 @@ def _system(root: Root, *, network: bool) -> list[Argument]:
         arguments += ["--symlink", target, name]
     for name in root.directories:
         arguments += ["--ro-bind", name, name]
-    wanted = (*ETC_ALWAYS, *(ETC_NETWORK if network else ()))
+    wanted = (*ETC_ALWAYS, *(ETC_NETWORK if certificates else ()))
     for name in root.etc:
         if name in wanted:
             arguments += ["--ro-bind", name, name]
@@ -272,7 +291,10 @@ def _binds(binds: tuple[Bind, ...]) -> list[Argument]:
 
 def _environment(policy: Policy, caller: Mapping[str, str]) -> list[Argument]:
     values = {
-        **passing_environment(caller, network=policy.network),
+        **passing_environment(
+            caller, network=policy.network, certificates=policy.network or policy.proxied
+        ),
+        **(PROXY_VARIABLES if policy.proxied else {}),
         "PATH": ":".join((*policy.path, PATH)),
         "HOME": policy.home,
         "USER": USER,

@@ -149,7 +149,7 @@ def test_nothing_outside_the_list_passes(seed, network):
     caller = random_environment(seed)
     allowed = {*spec.ENVIRONMENT, *(spec.ENVIRONMENT_NETWORK if network else ())}
     certificates = set(spec.CERTIFICATE_VARIABLES) if network else set()
-    for name, value in passing_environment(caller, network=network).items():
+    for name, value in passing_environment(caller, network=network, certificates=network).items():
         assert value == caller[name]
         assert name in allowed | certificates or name.startswith("LC_")
         assert "alice" not in value
@@ -163,7 +163,7 @@ def test_the_environment_inside_tells_nothing_of_the_host(seed):
     own = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD"}
     caller = random_environment(seed)
     inside = variables(POLICY, caller)
-    passed = passing_environment(caller, network=False)
+    passed = passing_environment(caller, network=False, certificates=False)
     assert set(inside) == own | set(passed)
     assert inside["PWD"] == POLICY.directory
     assert not any("alice" in value for value in inside.values())
