@@ -1,7 +1,8 @@
-"""Builds the optional C library vfsd/fuse/_shim.so into the wheel, where a compiler is.
+"""Builds the optional C parts into the wheel, where a compiler is.
 
-Without a compiler or libfuse's headers the wheel is pure Python and works the same, with more
-requests per listing; the build says so.
+vfsd/fuse/_shim.so saves requests, vfsd/sandbox/_enter saves time at the start of a run. Without
+a compiler (or, for the first, libfuse's headers) the wheel does the same without them; the build
+says so.
 """
 
 from __future__ import annotations
@@ -16,40 +17,45 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("vfsd/fuse/shim.c")
-LIBRARY = Path("vfsd/fuse/_shim.so")
+SHIM = (Path("vfsd/fuse/shim.c"), Path("vfsd/fuse/_shim.so"))
+ENTER = (Path("vfsd/sandbox/enter.c"), Path("vfsd/sandbox/_enter"))
 
 
-class ShimBuildHook(BuildHookInterface[Any]):
-    """Compiles the library in place and adds it to the wheel."""
+class CBuildHook(BuildHookInterface[Any]):
+    """Compiles in place and adds what was made to the wheel."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        try:
-            _compile(root / SOURCE, root / LIBRARY)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(f"vfsd: built without {LIBRARY.name}: {error}", file=sys.stderr)
-            return
-        build_data["artifacts"].append(str(LIBRARY))
-        build_data["pure_python"] = False
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        for (source, made), flags in ((SHIM, _shim_flags), (ENTER, list)):
+            try:
+                _compile(root / source, root / made, flags())
+            except (OSError, subprocess.CalledProcessError) as error:
+                print(f"vfsd: built without {made.name}: {error}", file=sys.stderr)
+                continue
+            build_data["artifacts"].append(str(made))
+            build_data["pure_python"] = False
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["tag"] = f"py3-none-{platform}"
 
 
-def _compile(source: Path, library: Path) -> None:
+def _shim_flags() -> list[str]:
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
     ).stdout
+    return ["-fPIC", "-shared", *shlex.split(flags)]
+
+
+def _compile(source: Path, made: Path, flags: list[str]) -> None:
     compiler = os.environ.get("CC", "cc")
-    unfinished = library.with_suffix(".tmp")
+    unfinished = made.with_suffix(".tmp")
     subprocess.run(
         [
             *shlex.split(compiler),
-            *("-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"),
-            *("-o", str(unfinished), str(source), *shlex.split(flags)),
+            *("-O2", "-Wall", "-Wextra", "-Werror", "-o", str(unfinished), str(source)),
+            *flags,
         ],
         check=True,
     )
-    unfinished.replace(library)
+    unfinished.replace(made)

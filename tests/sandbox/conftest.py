@@ -26,7 +26,7 @@ class Box:
     environment: dict[str, str]
 
     def words(self, *arguments: object) -> list[str]:
-        return [sys.executable, "-m", "vfsd", "run", *map(str, arguments)]
+        return [sys.executable, "-m", "vfsd", "run", "--write", *map(str, arguments)]
 
     def run(
         self, *arguments: object, stdin: bytes | int = subprocess.DEVNULL, **more: object

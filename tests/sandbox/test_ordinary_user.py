@@ -49,7 +49,9 @@ def test_on_their_own_mount(theirs):
         "id -u; id -g; cat /proc/self/uid_map; grep -E 'Cap|NoNew' /proc/self/status;"
         "echo x >made; ls /root /sys 2>/dev/null; unshare --user true 2>/dev/null && echo no"
     )
-    done = theirs.vfsd("run", "--base", theirs.mount, "--", "sh", "-c", script, check=False)
+    done = theirs.vfsd(
+        *("run", "--write", "--base", theirs.mount, "--", "sh", "-c", script), check=False
+    )
     uid, gid, mapped, *status = done.stdout.splitlines()
     assert (int(uid), int(gid)) == (USER.pw_uid, USER.pw_gid)
     assert mapped.split()[0::2] == [uid, "1"]

@@ -24,8 +24,14 @@ class Option(NamedTuple):
 
 
 FILES = (
-    Option("--base", "DIR", "show only this directory of a vfsd mount, and start there"),
-    Option("--chdir", "DIR", "start there instead, inside the sandbox"),
+    Option(
+        "--base",
+        "BASE",
+        "work on this directory (default: the mount or the project that this one lies in)",
+    ),
+    Option("--at", "DIR", "show the base there, inside (default: at its own path)"),
+    Option("--chdir", "DIR", "start there, inside"),
+    Option("--write", "", "let it write to the base itself, not to a layer over it"),
     Option("--bind", "SRC[:DEST]", "show a path of the host inside, writable", many=True),
     Option("--ro-bind", "SRC[:DEST]", "show a path of the host inside, read-only", many=True),
     Option(
@@ -36,7 +42,20 @@ FILES = (
         many=True,
     ),
 )
-KEEPING: tuple[Option, ...] = ()
+KEEPING = (
+    Option("--from", "NAME", "work on a fork of this snapshot"),
+    Option("--save", "NAME", "if it succeeds, keep what it wrote as a snapshot of that name"),
+    Option("--replace", "", "let --save take a name that is taken"),
+    Option("--keep-on-failure", "", "if it fails, keep what it wrote, as failed-ID"),
+)
+ENGINE = (
+    Option(
+        "--engine",
+        "NAME",
+        "what makes the layer: kernel (overlayfs), auto (the first that isolates and works), or"
+        " native (no layer and no isolation at all; default: auto)",
+    ),
+)
 SURROUNDINGS = (
     Option(
         "--env",
@@ -75,7 +94,7 @@ OTHER = (
         "",
         "do not filter its system calls; for programs that need one which is refused",
     ),
-    Option("--quiet", "", "say nothing but what CMD says"),
+    Option("--quiet", "", "do not say at the end what ran and what changed"),
     Option("--help", "", "show this (also -h)"),
 )
 
@@ -83,6 +102,7 @@ GROUPS = (
     ("files", FILES),
     ("keeping what it writes", KEEPING),
     ("its surroundings", SURROUNDINGS),
+    ("engine", ENGINE),
     ("network", NETWORK),
     ("limits", LIMITS),
     ("other", OTHER),
@@ -93,8 +113,9 @@ OPTIONS = {option.name: option for _, options in GROUPS for option in options}
 HEAD = """\
 usage: vfsd run [options] -- CMD [ARGUMENT ...]
 
-Run a command in a sandbox that sees the mounted tree, and of the host only /usr. Its exit
-code is passed on; 125 means that vfsd itself failed, 126 and 127 what they mean in a shell.
+Run a command in a sandbox that sees a project or a mounted tree, and of the host only /usr.
+What it writes goes to a layer, and with it at the end. Its exit code is passed on; 125 means
+that vfsd itself failed, 126 and 127 what they mean in a shell.
 """
 TEXT_COLUMN = 24
 WIDTH = 92

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
-from vfsd.sandbox.mounts import served
+from vfsd.sandbox.bases import Base, check_shown, default_base, directory_base
 from vfsd.sandbox.seccomp import programs
 from vfsd.sandbox.spec import Argument, Bind, Data, Policy
 
@@ -18,10 +18,31 @@ ROOT_SHOWN_AS = 1000
 """The uid and gid that root has inside: tools that are root try chown, which nobody can there."""
 
 
-def policy_of(given: Given) -> Policy:
-    base = given.last("--base")
-    place = served(base)
-    shown = place.mountpoint if base is None else place.directory
+ENGINES = ("auto", "kernel", "native")
+
+
+def engine_of(given: Given) -> str:
+    """Return the engine's name. UserError for an unknown one, or one that others rule out."""
+    engine = given.last("--engine") or "auto"
+    if engine not in ENGINES:
+        known = ", ".join(ENGINES)
+        raise UserError(f"there is no engine {engine!r}; there are {known}")
+    return engine
+
+
+def base_of(given: Given) -> Base:
+    """Find what the command works on, and where it is shown."""
+    named = given.last("--base")
+    base = default_base() if named is None else directory_base(named)
+    at = given.last("--at")
+    if at is not None:
+        base = base.moved(at)
+    check_shown(base.shown)
+    return base
+
+
+def policy_of(given: Given, base: Base) -> Policy:
+    """Return the policy; its base is shown from where an engine will have put it."""
     tools = [os.path.abspath(each) for each in given.all("--path")]
     binds = (
         *(_bind(each, each, writable=False) for each in tools),
@@ -29,12 +50,12 @@ def policy_of(given: Given) -> Policy:
         *(_bind(*_split(text), writable=True) for text in given.all("--bind")),
     )
     for bind in binds:
-        _check_target(bind, shown)
+        _check_target(bind, base)
     root = os.getuid() == 0
     return Policy(
         command=tuple(given.command),
-        base=Bind(shown, shown, writable=True),
-        directory=os.path.normpath(os.path.join(place.directory, given.last("--chdir") or "")),
+        base=Bind(base.lowers[0], base.shown, writable=True),
+        directory=os.path.normpath(os.path.join(base.directory, given.last("--chdir") or "")),
         binds=binds,
         path=tuple(_programs(each) for each in tools),
         environment=_environment(given.all("--env")),
@@ -76,16 +97,18 @@ def _bind(source: str, target: str, *, writable: bool) -> Bind:
     return Bind(source, os.path.normpath(target), writable)
 
 
-def _check_target(bind: Bind, shown: str) -> None:
+def _check_target(bind: Bind, base: Base) -> None:
     for kept in ("/proc", "/dev"):
         private = f"{bind.target}/".startswith(f"{kept}/")
         if private and not bind.target.startswith("/dev/shm/"):
             raise UserError(f"{kept} is the sandbox's own; bind {bind.source} somewhere else")
-    if bind.target.strip("/") == "" or f"{shown}/".startswith(f"{bind.target}/"):
+    if bind.target.strip("/") == "" or f"{base.shown}/".startswith(f"{bind.target}/"):
         raise UserError(f"{bind.target} would hide the tree; bind {bind.source} somewhere else")
     # bwrap would make a missing target, and so change the tree.
-    if f"{bind.target}/".startswith(f"{shown}/") and not os.path.lexists(bind.target):
-        raise UserError(f"{bind.target} lies in the tree and does not exist; create it first")
+    if f"{bind.target}/".startswith(f"{base.shown}/"):
+        inner = bind.target[len(base.shown) :].lstrip("/")
+        if not any(os.path.lexists(os.path.join(lower, inner)) for lower in base.lowers):
+            raise UserError(f"{bind.target} lies in the tree and does not exist; create it first")
 
 
 def _programs(directory: str) -> str:

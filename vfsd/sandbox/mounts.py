@@ -31,7 +31,7 @@ def served(directory: str | None) -> Place:
 
     UserError (125) where there is none, its daemon is gone, or this user may not enter it.
     """
-    path = _here() if directory is None else os.path.realpath(directory)
+    path = here() if directory is None else os.path.realpath(directory)
     mount = mountinfo.showing(mountinfo.read(), os.fsencode(path))
     if mount is None or mount.kind != b"fuse.vfsd":
         raise _failure(
@@ -43,7 +43,8 @@ def served(directory: str | None) -> Place:
     return place
 
 
-def _here() -> str:
+def here() -> str:
+    """Return the current directory. UserError (125) if it is gone."""
     try:
         return os.getcwd()
     except FileNotFoundError:

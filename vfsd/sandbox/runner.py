@@ -30,6 +30,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.spawning import open_missing_streams, pipe, spawn
 from vfsd.sandbox.spec import Argument
+from vfsd.sandbox.steps import EngineFailed
 from vfsd.sandbox.terminal import Terminal
 
 FORWARDED = (
@@ -65,7 +66,8 @@ def run(
     """Run the sandbox to its end and return the command's exit code, or 128 + its signal.
 
     `grace_s` is how long the command may take to end after SIGTERM or SIGHUP. UserError
-    (125) if bwrap cannot set the sandbox up; it said why on stderr. The first of the
+    (125) if bwrap cannot set the sandbox up; it said why on stderr; EngineFailed if the layers
+    cannot be mounted. The first of the
     `attendants` stands nearest to bwrap, and hears of the end first.
     """
     open_missing_streams()
@@ -299,6 +301,9 @@ class _Run:
         told = self._told(b"exit-code")
         if told is not None:
             return told
+        step, code = self._told(b"engine-step"), self._told(b"engine-errno")
+        if step is not None and code is not None:
+            raise EngineFailed(step, code)
         if os.WIFSIGNALED(status):
             return 128 + os.WTERMSIG(status)
         raise UserError(

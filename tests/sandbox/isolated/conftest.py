@@ -22,6 +22,12 @@ from tests.mounted.daemon import VfsdMount
 
 SECONDS = 30
 
+MODES = {
+    "write": ("--write",),
+    "kernel": ("--engine", "kernel"),
+}
+"""How the command gets its tree: as it is, or with a layer over it."""
+
 
 @dataclass
 class Box:
@@ -29,10 +35,11 @@ class Box:
 
     directory: Path
     environment: dict[str, str]
+    mode: tuple[str, ...] = MODES["write"]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def words(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "vfsd", "run", *arguments]
+        return [sys.executable, "-m", "vfsd", "run", "--quiet", *self.mode, *arguments]
 
     def run(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
         """Run `vfsd run ARGUMENTS` to its end."""
@@ -132,10 +139,12 @@ def mount() -> Iterator[VfsdMount]:
 
 
 @pytest.fixture
-def box(mount: VfsdMount) -> Iterator[Box]:
+def box(mount: VfsdMount, request: pytest.FixtureRequest) -> Iterator[Box]:
+    """A test has it in another mode by `parametrize("box", [...], indirect=True)`."""
     directory = mount.path / uuid.uuid4().hex
     directory.mkdir()
-    box = Box(directory, dict(mount.environment))
+    mode = MODES[getattr(request, "param", "write")]
+    box = Box(directory, dict(mount.environment), mode)
     yield box
     box.close()
 

@@ -97,12 +97,14 @@ def test_more_than_a_program_may_be_given_is_125():
     assert failure.value.exit_code == 125
 
 
-def test_no_mount_here(box, tmp_path):
-    assert "not in a vfsd mount" in box.refused("--", "true", cwd=tmp_path)
-
-
-def test_no_mount_there(box, tmp_path):
-    assert "not in a vfsd mount" in box.refused("--base", str(tmp_path), "--", "true")
+@pytest.mark.parametrize("place", ["home", "above", "root"])
+def test_no_base_that_would_show_all_of_a_user_s_files(box, tmp_path, place):
+    home = tmp_path / "home"
+    home.mkdir()
+    here = {"home": home, "above": tmp_path, "root": "/"}[place]
+    said = box.refused("--", "true", cwd=here, env={**box.environment, "HOME": str(home)})
+    assert "'cd' into a project" in said
+    assert "--base DIR" in said
 
 
 def test_a_missing_base(box):

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.fuse, pytest.mark.bwrap]
+pytestmark = [
+    pytest.mark.fuse,
+    pytest.mark.bwrap,
+    pytest.mark.parametrize("box", ["write", "kernel"], indirect=True),
+]
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def test_without_libseccomp_nothing_runs_and_the_remedy_is_named(box, tmp_path):
         "    return found(name, *rest, **more)\n"
         "ctypes.CDLL = missing\n"
         "from vfsd.cli.main import main\n"
-        "sys.argv = ['vfsd', 'run', *sys.argv[1:]]\n"
+        "sys.argv = ['vfsd', 'run', '--write', *sys.argv[1:]]\n"
         "sys.exit(main())\n"
     )
     environment = {**box.environment, "XDG_CACHE_HOME": str(tmp_path)}

@@ -1,0 +1,181 @@
+"""The runs of this user: a directory for each, so that they can be listed, entered and ended.
+
+A run's directory holds its record, locked by the process that waits for it for as long as it
+lives, and what must be on disk for the run only. After SIGKILL the kernel lets the lock go, and
+whoever looks next (another run, `vfsd ps`) removes the directory.
+
+Concurrency: short blocking calls; a directory is removed only by the holder of its lock.
+
+Sources: flock(2); the XDG base directory specification.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+from vfsd.sandbox.attendant import Attendant, Running
+
+RECORD = "record"
+RECORD_LIMIT_BYTES = 1 << 20
+UNFINISHED_S = 60.0
+"""How long a directory may be without a record."""
+
+
+class Record(NamedTuple):
+    """One living run. `pid` is vfsd's own, `init` the sandbox's first process (0: not yet)."""
+
+    id: str
+    pid: int
+    init: int
+    started_s: float
+    engine: str
+    base: str
+    command: tuple[str, ...]
+
+
+class Run(Attendant):
+    """The directory of one run, made at once, removed by `close`."""
+
+    def __init__(self, engine: str, base: str, command: Sequence[str]) -> None:
+        parent = _prepared()
+        sweep(parent)
+        while True:
+            self.id = os.urandom(4).hex()
+            self.directory = os.path.join(parent, self.id)
+            with suppress(FileExistsError):
+                os.mkdir(self.directory, 0o700)
+                break
+        self._record = Record(self.id, os.getpid(), 0, time.time(), engine, base, tuple(command))
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._fd = os.open(os.path.join(self.directory, RECORD), flags, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._write()
+
+    def inside(self, init: int) -> None:
+        """Tell which process is the sandbox's first."""
+        self._record = self._record._replace(init=init)
+        self._write()
+
+    def started(self, run: Running, bwrap: int) -> None:
+        """Nothing is known yet that another process could use."""
+
+    def close(self) -> None:
+        """Remove the directory and let its lock go."""
+        remove(self.directory)
+        os.close(self._fd)
+
+    def _write(self) -> None:
+        *fields, command = self._record
+        words = [str(each) for each in fields] + list(command)
+        os.pwrite(self._fd, b"\0".join(map(os.fsencode, words))[:RECORD_LIMIT_BYTES], 0)
+
+
+def living() -> list[Record]:
+    """Return this user's living runs, the oldest first; what others left behind is removed."""
+    parent = directory()
+    if not os.path.isdir(parent):
+        return []
+    _check(parent)
+    sweep(parent)
+    found = [_read(os.path.join(parent, name, RECORD)) for name in os.listdir(parent)]
+    return sorted((each for each in found if each is not None), key=lambda each: each.started_s)
+
+
+def find(name: str) -> Record:
+    """Return the run that `name` is the id of, or begins. UserError (5) if there is not one."""
+    found = [each for each in living() if name and each.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    what = f"several runs begin with {name!r}" if found else f"no run {name!r} is there"
+    raise UserError(f"{what}; 'vfsd ps' lists them", ExitCode.NOT_FOUND)
+
+
+def directory() -> str:
+    """Return where the directories of this user's runs are; it may not exist yet.
+
+    Beside the sockets, see vfsd/runtime.py, which takes longer to import than a run may.
+    """
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    if named.startswith("/"):
+        with suppress(OSError):
+            if os.stat(named).st_uid == os.geteuid():
+                return os.path.join(named, "vfsd", "runs")
+    parent = "/run/vfsd" if os.geteuid() == 0 else f"/tmp/vfsd-{os.geteuid()}"
+    return os.path.join(parent, "runs")
+
+
+def sweep(parent: str) -> None:
+    """Remove the directories of runs that are over."""
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        try:
+            fd = os.open(os.path.join(path, RECORD), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            # Just being made or removed, unless it has been like that for long.
+            with suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > UNFINISHED_S:
+                    os.rmdir(path)
+            continue
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_size:  # else it is about to be locked
+                remove(path)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(fd)
+
+
+def remove(path: str) -> None:
+    """Remove a directory and all that is in it, also what modes close; nothing if it is gone."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(path)
+            return
+        if status.st_mode & 0o700 != 0o700:
+            os.chmod(path, 0o700)
+        # The record last: until then another process sees whose the rest is.
+        for name in sorted(os.listdir(path), key=lambda name: name == RECORD):
+            remove(os.path.join(path, name))
+        os.rmdir(path)
+
+
+def _read(path: str) -> Record | None:
+    try:
+        with open(path, "rb") as source:
+            words = [os.fsdecode(word) for word in source.read(RECORD_LIMIT_BYTES).split(b"\0")]
+        name, pid, init, started, engine, base, *command = words
+        return Record(name, int(pid), int(init), float(started), engine, base, tuple(command))
+    except (OSError, ValueError):
+        return None
+
+
+def _prepared() -> str:
+    path = directory()
+    for each in (os.path.dirname(path), path):
+        with suppress(FileExistsError):
+            os.mkdir(each, 0o700)
+        _check(each)
+    return path
+
+
+def _check(path: str) -> None:
+    status = os.lstat(path)
+    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not mine or stat.S_IMODE(status.st_mode) & 0o077:
+        raise UserError(
+            f"{path} is not a directory of this user's alone, so vfsd does not trust it: remove"
+            " it, or set XDG_RUNTIME_DIR to a directory of your own",
+            ExitCode.REFUSED,
+        )
