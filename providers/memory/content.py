@@ -91,6 +91,17 @@ class Content:
             start = 0
         return b"".join(pieces)
 
+    def next_data(self, offset: int) -> int | None:
+        """Return the first place from `offset` on that is in no hole, None if all is one."""
+        if offset >= self.size:
+            return None
+        index, start = divmod(offset, CHUNK)
+        stored = self._stored(index) if index else self._head
+        if start < len(stored):
+            return offset
+        found = None if self._chunks is None else self._chunks.first_from(index + 1)
+        return None if found is None else found[0] * CHUNK
+
     def write(self, offset: int, data: bytes, owner: Owner, room_bytes: int) -> int:
         """Write as much as `room_bytes` of new pages allow, and return how much that was.
 

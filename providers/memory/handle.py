@@ -43,6 +43,12 @@ class MemoryHandle(Handle):
         assert type(record) is File
         return record.content.read(offset, size)
 
+    def next_data(self, offset: int) -> int | None:
+        """Return the first place from `offset` on that is in no hole, None if all is one."""
+        record = self._version.find(self._number)
+        assert type(record) is File
+        return record.content.next_data(offset)
+
     async def write(self, offset: int, data: bytes) -> int:
         count = self._write(offset, data, append=self._append)
         if count:

@@ -134,6 +134,10 @@ class NumberMap(Generic[T]):
         """Return the numbers from `first` up; cost follows their count, not the map's."""
         return list(self._walk(self._root, self._shift, first))
 
+    def first_from(self, first: int) -> tuple[int, T] | None:
+        """Return the least number from `first` up and its value, None if there is none."""
+        return next(self._walk(self._root, self._shift, first), None)
+
     def _walk(
         self, page: Page[T], shift: int, first: int, base: int = 0
     ) -> Iterator[tuple[int, T]]:

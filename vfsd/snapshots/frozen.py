@@ -19,7 +19,7 @@ import io
 import os
 import stat as stat_module
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import trio
 
@@ -42,6 +42,14 @@ DIRECTORIES_MAX = 4096
 """Directories whose nodes are remembered; others are walked to again."""
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class KnowsHoles(Protocol):
+    """A handle, or a file, that can pass over what reads as zeros without reading it."""
+
+    def next_data(self, offset: int) -> int | None:
+        """Return the first place from `offset` on that is in no hole, None if all is one."""
 
 
 class Listed(NamedTuple):
@@ -92,7 +100,7 @@ class FrozenView:
         if not stat_module.S_ISREG(entry.stat.mode):
             raise fail(errno.EINVAL, path)
         if entry.stat.size > SMALL_BYTES:
-            return io.BufferedReader(_Reader(self, entry), PIECE_BYTES)
+            return FrozenFile(self, entry)
         above, _, name = path.rpartition(b"/")
         listed = self._listed
         if listed is None or listed.path != above:
@@ -196,31 +204,52 @@ class FrozenView:
         return await self.provider.open(node, os.O_RDONLY, self._caller)
 
 
-class _Reader(io.RawIOBase):
-    """A larger file, read piece by piece."""
+class FrozenFile(io.BufferedIOBase, BinaryIO):
+    """A larger file, read piece by piece; it can tell its holes (`KnowsHoles`)."""
 
     def __init__(self, view: FrozenView, entry: Entry) -> None:
+        self._token = trio.from_thread.run_sync(trio.lowlevel.current_trio_token)
         self._handle = trio.from_thread.run(view.open_handle, entry.node)
         self._offset = 0
-        self._left = entry.stat.size
+        self._size = entry.stat.size
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        size = min(len(buffer), self._left, PIECE_BYTES)
-        if not size:
-            return 0
-        data = trio.from_thread.run(_read, self._handle, self._offset, size)
-        buffer[: len(data)] = data
-        self._offset += len(data)
-        self._left -= len(data)
-        return len(data)
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._offset
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
+        self._offset = max(0, start + offset)
+        return self._offset
+
+    def read(self, size: int | None = -1) -> bytes:
+        pieces = []
+        left = self._size - self._offset
+        left = left if size is None or size < 0 else min(size, left)
+        while left > 0:
+            wanted = min(left, PIECE_BYTES)
+            piece = trio.from_thread.run(_read, self._handle, self._offset, wanted)
+            pieces.append(piece)
+            self._offset += len(piece)
+            left = left - wanted if len(piece) == wanted else 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def next_data(self, offset: int) -> int | None:
+        """Return the first place from `offset` on that is in no hole, None if all is one."""
+        if isinstance(self._handle, KnowsHoles):
+            return trio.from_thread.run_sync(self._handle.next_data, offset)
+        return offset if offset < self._size else None
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            trio.from_thread.run(release, self._handle)
+            # With a token it is done even where the task that waits for the thread is cancelled.
+            trio.from_thread.run(release, self._handle, trio_token=self._token)
 
 
 async def _read(handle: Handle, offset: int, size: int) -> bytes:

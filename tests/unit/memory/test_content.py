@@ -215,3 +215,32 @@ def test_writes_as_much_as_there_is_room_for(room_pages):
     assert count == min(2 * CHUNK, PAGE + room - 5)
     assert whole(content) == b"xxxxx" + b"y" * max(count, 5)
     assert content.charged_bytes == charge_anew(content) == PAGE + room
+
+
+def test_next_data_passes_over_holes_only():
+    """Whatever is written where: between two places that it tells there are only zeros."""
+    chance = random.Random(5)
+    for _ in range(15):
+        owner = fresh_owner()
+        content = Content(owner)
+        for _ in range(chance.randrange(5)):
+            data = b"x" * chance.choice((1, 5000, CHUNK, 3 * CHUNK))
+            content.write(
+                chance.choice((0, 1, CHUNK, 7 * CHUNK + 3, 50 * CHUNK)), data, owner, ROOM
+            )
+        if chance.random() < 0.5:
+            content.truncate(chance.choice((0, CHUNK - 1, 60 * CHUNK)), owner)
+        offset, told = 0, bytearray(content.size)
+        while (start := content.next_data(offset)) is not None:
+            assert offset <= start < content.size
+            offset = min(start + PAGE, content.size)
+            told[start:offset] = content.read(start, offset - start)
+        assert bytes(told) == bytes(content.read(0, content.size))
+
+
+def test_next_data_of_a_huge_hole_takes_no_time():
+    owner = fresh_owner()
+    content = Content(owner)
+    content.write(1 << 60, b"x", owner, ROOM)
+    assert content.next_data(0) == 1 << 60
+    assert content.next_data((1 << 60) + 1) is None
