@@ -33,7 +33,9 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse.session import Session
 from vfsd.handles import HandleTable
+from vfsd.snapshots.lineage import Lineage
 from vfsd.snapshots.live import LiveSnapshots
+from vfsd.snapshots.storing import Storing
 from vfsd.tree import Attachment, Tree
 from vfsd.version import __version__
 
@@ -55,7 +57,9 @@ class Daemon:
         self.config = config
         self.tree = tree
         self.handles = handles
-        self.snapshots = LiveSnapshots(self._close)
+        self.lineage = Lineage()
+        self.snapshots = LiveSnapshots(self.lineage, self._close)
+        self.storing = Storing(self.lineage, self._close)
         self.mountpoint = os.fsencode(config.mountpoint)
         self.session = Session(
             tree,

@@ -18,7 +18,9 @@ from vfsd import assembly, runtime
 from vfsd.contract import Caller, Change, Provider
 from vfsd.control.server import serve
 from vfsd.handles import HandleTable
+from vfsd.snapshots.lineage import Lineage
 from vfsd.snapshots.live import LiveSnapshots
+from vfsd.snapshots.storing import Storing
 from vfsd.tree import Attachment, Tree
 
 
@@ -50,7 +52,9 @@ class Daemon:
         self.mountpoint = os.fsencode(mountpoint)
         self.root = root
         self.handles = HandleTable()
-        self.snapshots = LiveSnapshots(lambda provider: provider.aclose())
+        self.lineage = Lineage()
+        self.snapshots = LiveSnapshots(self.lineage, lambda provider: provider.aclose())
+        self.storing = Storing(self.lineage, lambda provider: provider.aclose())
         self.recorder = Recorder()
         self.stop_requested = threading.Event()
         self.endpoint = runtime.bind(self.mountpoint)

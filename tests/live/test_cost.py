@@ -15,6 +15,7 @@ from providers.memory.chunks import CHUNK, Chunk
 from providers.memory.records import Directory, File
 from tests.unit.memory.test_sharing import COPIED, copied
 from tests.unit.memory.trees import ADMIN, find, get, mkdir, put
+from vfsd.snapshots.lineage import Lineage
 from vfsd.snapshots.live import LiveSnapshots
 
 FILES = 100_000
@@ -22,7 +23,7 @@ CHAIN = 1000
 
 
 def registry() -> LiveSnapshots:
-    return LiveSnapshots(lambda provider: provider.aclose())
+    return LiveSnapshots(Lineage(), lambda provider: provider.aclose())
 
 
 def calls_of(action: Callable[[], object]) -> int:

@@ -17,7 +17,9 @@ from vfsd.handles import HandleTable
 from vfsd.tree import Attachment, Tree
 
 if TYPE_CHECKING:
+    from vfsd.snapshots.lineage import Lineage
     from vfsd.snapshots.live import LiveSnapshots
+    from vfsd.snapshots.storing import Storing
 
 
 class Host(Protocol):
@@ -26,7 +28,9 @@ class Host(Protocol):
     tree: Tree
     handles: HandleTable
     mountpoint: bytes
+    lineage: Lineage
     snapshots: LiveSnapshots
+    storing: Storing
 
     async def attach(
         self,

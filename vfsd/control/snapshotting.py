@@ -120,7 +120,7 @@ def describe(attachment: Attachment) -> dict[str, object]:
 async def _attach(
     work: Work, at: bytes, tree: Provider, child: Provider, *, read_only: bool
 ) -> dict[str, object]:
-    work.host.snapshots.inherit(tree, child)
+    work.host.lineage.inherit(tree, child)
     return describe(await work.host.attach_provider(at, child, work.caller, read_only=read_only))
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 import stat as stat_module
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import BinaryIO
 
 from vfsd.attributes import Stat
@@ -56,8 +56,8 @@ class Delta:
         """Compare two versions, which takes as long as listing both."""
         self._new = new
         self._old = old
-        self._links: dict[int, list[bytes]] = {}
-        """Files with several names that did not change, by number: their paths."""
+        self._links: dict[Hashable, list[bytes]] = {}
+        """Files with several names that did not change, by identity: their paths."""
         self._root = self._compare()
         self._complete_links()
 
@@ -166,8 +166,8 @@ class Delta:
             elif not same:
                 part.whole.add(name)
             elif stat.nlink > 1:
-                number = new[name].node.number
-                self._links.setdefault(number, []).append(path + b"/" + name if path else name)
+                identity = self._new.identity(new[name].node)
+                self._links.setdefault(identity, []).append(path + b"/" + name if path else name)
         return directories
 
     def _complete_links(self) -> None:
@@ -181,7 +181,7 @@ class Delta:
                 below = path + b"/" + name if path else name
                 if stat_module.S_ISDIR(item.stat.mode):
                     waiting.append(below)
-                elif isinstance(item.identity, int):
+                else:
                     for other in self._links.pop(item.identity, ()):
                         self._add(other)
 

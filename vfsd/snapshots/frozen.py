@@ -18,7 +18,7 @@ import errno
 import io
 import os
 import stat as stat_module
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import trio
@@ -67,6 +67,7 @@ class FrozenView:
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
+        self._key = object()
         self._directories: dict[bytes, Node] = {b"": provider.root}
         self._listed: Listed | None = None
         self._ahead: dict[bytes, bytes] = {}
@@ -74,11 +75,11 @@ class FrozenView:
 
     def item(self, path: bytes) -> Item:
         """Return the file at `path` (`lstat`). ENOENT, ENOTDIR."""
-        return _item(self.entry(path))
+        return self._item(self.entry(path))
 
     def scan(self, path: bytes) -> Mapping[bytes, Item]:
         """Return the files in the directory `path`, by name. ENOENT, ENOTDIR."""
-        return {name: _item(entry) for name, entry in self.entries(path).items()}
+        return {name: self._item(entry) for name, entry in self.entries(path).items()}
 
     def readlink(self, path: bytes) -> bytes:
         """Return the symlink's target, as stored. EINVAL if it is none."""
@@ -146,17 +147,31 @@ class FrozenView:
 
         return self._await(ask)
 
+    def identity(self, node: Node) -> Hashable:
+        """Return what `Item.identity` is for a node."""
+        return self._key, node.number
+
+    def _item(self, entry: Entry) -> Item:
+        return Item(entry.stat, self.identity(entry.node))
+
     # -- in the thread ------------------------------------------------------------------------
 
     def _await(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
         return trio.from_thread.run(function, *arguments)
 
     def _directory(self, path: bytes) -> Node:
-        node = self._directories.get(path)
-        if node is None:
-            above, _, name = path.rpartition(b"/")
-            node = self._await(self.provider.lookup, self._directory(above), name).node
-            self._remember(path, node)
+        # Up to the nearest one that is known, then down: paths may be very deep.
+        names: list[bytes] = []
+        above = path
+        while above not in self._directories:
+            above, _, name = above.rpartition(b"/")
+            names.append(name)
+        node = self._directories[above]
+        while names:
+            name = names.pop()
+            node = self._await(self.provider.lookup, node, name).node
+            above = above + b"/" + name if above else name
+            self._remember(above, node)
         return node
 
     def _remember(self, path: bytes, node: Node) -> None:
@@ -285,7 +300,3 @@ def _following(listed: Listed, name: bytes) -> list[tuple[bytes, Entry]]:
         room -= entry.stat.size
         wanted.append((each, entry))
     return wanted
-
-
-def _item(entry: Entry) -> Item:
-    return Item(entry.stat, entry.node.number)

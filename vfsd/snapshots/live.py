@@ -19,35 +19,15 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from vfsd.contract import Provider
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.lineage import Lineage, Mark
 from vfsd.snapshots.names import check_name
 
 LIMIT = 10_000
 """Snapshots in one daemon; each costs one to two kilobytes beside what it alone holds."""
-
-
-class _Mark:
-    """A snapshot's place in the lineage; it may outlive the snapshot, and holds no tree."""
-
-    __slots__ = ("_before", "is_removed", "name")
-
-    def __init__(self, name: str, before: _Mark | None) -> None:
-        self.name = name
-        self.is_removed = False
-        self._before = before
-
-    @property
-    def before(self) -> _Mark | None:
-        """The nearest one before it that is still there."""
-        before = self._before
-        while before is not None and before.is_removed:
-            before = before._before
-        self._before = before
-        return before
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,7 +39,7 @@ class LiveSnapshot:
     prefix: bytes
     """Where the tree was attached."""
     created_ns: int
-    mark: _Mark
+    mark: Mark
 
     @property
     def parent(self) -> str | None:
@@ -71,12 +51,11 @@ class LiveSnapshot:
 class LiveSnapshots:
     """The names of one daemon, and the frozen trees behind them."""
 
-    def __init__(self, close: Callable[[Provider], Awaitable[None]]) -> None:
+    def __init__(self, lineage: Lineage, close: Callable[[Provider], Awaitable[None]]) -> None:
         """`close` closes a provider that nothing uses any more, and does not raise."""
+        self._lineage = lineage
         self._close = close
         self._by_name: dict[str, LiveSnapshot] = {}
-        self._latest: WeakKeyDictionary[Provider, _Mark] = WeakKeyDictionary()
-        """For each tree the snapshot it goes on from."""
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -125,12 +104,13 @@ class LiveSnapshots:
                 " 'vfsd snapshot rm', or leave out --live to store them",
                 ExitCode.FULL,
             )
-        mark = _Mark(name, self._latest.get(tree))
+        mark = Mark(name, self._lineage.past(tree).mark)
         made = LiveSnapshot(name, tree.snapshot(), prefix, time.time_ns(), mark)
         if replaced is not None:
             replaced.mark.is_removed = True
         self._by_name[name] = made
-        self._latest[tree] = mark
+        self._lineage.goes_on_from(tree, mark)
+        self._lineage.inherit(tree, made.provider)
         return made, replaced
 
     async def discard(self, snapshot: LiveSnapshot) -> None:
@@ -146,19 +126,11 @@ class LiveSnapshots:
 
     def view(self, name: str) -> Provider:
         """Return a read-only tree of the caller's own that shows the snapshot. UserError."""
-        found = self.get(name)
-        return self._descend(found, found.provider.snapshot())
+        return self._descended(self.get(name).provider.snapshot(), name)
 
     def fork(self, name: str) -> Provider:
         """Return a writable tree of the caller's own that begins as the snapshot. UserError."""
-        found = self.get(name)
-        return self._descend(found, found.provider.fork())
-
-    def inherit(self, tree: Provider, child: Provider) -> None:
-        """`child` was made from `tree`: it goes on from the same snapshot."""
-        latest = self._latest.get(tree)
-        if latest is not None:
-            self._latest[child] = latest
+        return self._descended(self.get(name).provider.fork(), name)
 
     async def close_all(self) -> None:
         """Let go of every snapshot, at the daemon's end."""
@@ -167,6 +139,6 @@ class LiveSnapshots:
             await self.discard(each)
         self._by_name.clear()
 
-    def _descend(self, found: LiveSnapshot, child: Provider) -> Provider:
-        self._latest[child] = found.mark
+    def _descended(self, child: Provider, name: str) -> Provider:
+        self._lineage.inherit(self.get(name).provider, child)
         return child
