@@ -104,6 +104,23 @@ def test_no_user_namespaces():
     assert not found["overlayfs"]["needed"]
 
 
+@pytest.mark.bwrap
+def test_no_libseccomp():
+    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    (path, *_) = [line.split()[-1] for line in listed.splitlines() if "libseccomp.so.2" in line]
+    found = without("--ro-bind", "/dev/null", os.path.realpath(path))
+    assert found["system calls"]["remedy"].endswith("install libseccomp2")
+    assert found["system calls"]["needed"]
+
+
+@pytest.mark.bwrap
+def test_no_control_groups_are_no_reason_to_fail():
+    box = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--tmpfs", "/sys/fs/cgroup"]
+    found = gaps(doctor(*box, "--", *DOCTOR, "--json", XDG_RUNTIME_DIR=""))
+    assert found["control groups"]["remedy"]
+    assert not found["control groups"]["needed"]
+
+
 def test_a_package_that_is_missing_is_named(tmp_path):
     """A vfsd whose metadata asks for a package that no machine has, and one that is broken."""
     info = tmp_path / "vfsd-1.0.dist-info"

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.probe import PROBES, allow_other, device, find, findings, forbidding_setting
+from vfsd.sandbox.gaps import find
+from vfsd.sandbox.probe import PROBES, allow_other, device, findings, forbidding_setting
 
 REPOSITORY = Path(__file__).parents[2]
 DOCTOR = [sys.executable, "-m", "vfsd", "doctor"]
@@ -23,7 +24,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 AS_NOBODY = """
 import json, os, sys
 from functools import partial
-from vfsd.sandbox.probe import device, find
+from vfsd.sandbox.gaps import find
+from vfsd.sandbox.probe import device
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

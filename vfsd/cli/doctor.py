@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping
 
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.probe import Finding, findings
+from vfsd.sandbox.gaps import Finding
+from vfsd.sandbox.probe import findings
 
 WORDS = {"ok": "ok", "warn": "without", "missing": "MISSING"}
 SIGNS = {"ok": "✓", "warn": "–", "missing": "✗"}  # noqa: RUF001

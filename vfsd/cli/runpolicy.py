@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
 from vfsd.sandbox.bases import Base, check_shown, default_base, directory_base
-from vfsd.sandbox.seccomp import programs
-from vfsd.sandbox.spec import Argument, Bind, Data, Policy
+from vfsd.sandbox.seccomp import options as seccomp_options
+from vfsd.sandbox.spec import Bind, Policy
 
 ROOT_SHOWN_AS = 1000
 """The uid and gid that root has inside: tools that are root try chown, which nobody can there."""
@@ -63,12 +63,8 @@ def policy_of(given: Given, base: Base) -> Policy:
         proxied=given.has("--allow-host"),
         uid=ROOT_SHOWN_AS if root else os.getuid(),
         gid=ROOT_SHOWN_AS if root else os.getgid(),
-        more=() if given.has("--no-seccomp") else _filters(),
+        more=() if given.has("--no-seccomp") else seccomp_options(),
     )
-
-
-def _filters() -> tuple[Argument, ...]:
-    return tuple(word for program in programs() for word in ("--add-seccomp-fd", Data(program)))
 
 
 def _environment(given: Iterable[str]) -> dict[str, str]:

@@ -23,20 +23,34 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import metadata
-from typing import NamedTuple
 
+from vfsd.errors import UserError
+from vfsd.sandbox.gaps import (
+    PROBE_S,
+    SETTINGS,
+    Finding,
+    Gap,
+    as_root,
+    attempt,
+    find,
+    install,
+    setting,
+    upgrade,
+    version,
+)
 from vfsd.sandbox.host import look_at_root
+from vfsd.sandbox.probeclosed import control_groups, filters, tmpfs_xattrs
+from vfsd.sandbox.seccomp import options as seccomp_options
 from vfsd.sandbox.spawning import as_fds
-from vfsd.sandbox.spec import STARTER, Bind, Policy, render, starting
+from vfsd.sandbox.spec import LIMITER, STARTER, Argument, Bind, Policy, render, starting
 
-PROBE_S = 20.0
 KERNEL_NEEDED = (5, 11)
 """The first that mounts overlayfs in a user namespace; pidfds came earlier."""
 BWRAP_NEEDED = (0, 8)
 """The first with --disable-userns."""
-SETTINGS = "/proc/sys"
 
 FITS = """
 import pyfuse3, trio
@@ -50,54 +64,17 @@ raise SystemExit(install(pyfuse3) is None)
 """Fails, in a process of its own, where the fast serving loop does not suit trio and pyfuse3."""
 
 
-class Finding(NamedTuple):
-    """What one probe found."""
-
-    name: str
-    works: bool
-    detail: str
-    """What was found, in a few words."""
-    remedy: str = ""
-    """The command that mends it; empty where it works."""
-    needed: bool = True
-    """Whether mounting or running needs it; otherwise vfsd does without."""
-
-    @property
-    def status(self) -> str:
-        """Return ``ok``, ``missing``, or ``warn`` for a gap that vfsd does without."""
-        if self.works:
-            return "ok"
-        return "missing" if self.needed else "warn"
-
-
-class _Gap(Exception):
-    """A probe failed: what was found, and the command that mends it."""
-
-    def __init__(self, detail: str, remedy: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.remedy = remedy
-
-
 def findings() -> Iterator[Finding]:
     """Probe this machine, one thing after the other."""
     for name, needed, probe in PROBES:
         yield find(name, needed, probe)
 
 
-def find(name: str, needed: bool, probe: Callable[[], str]) -> Finding:
-    """Carry out one probe, which returns what it found or raises a gap."""
-    try:
-        return Finding(name, True, probe(), "", needed)
-    except _Gap as gap:
-        return Finding(name, False, gap.detail, gap.remedy, needed)
-
-
 def _kernel() -> str:
     release = os.uname().release
-    if _version(release) < KERNEL_NEEDED:
+    if version(release) < KERNEL_NEEDED:
         needed = ".".join(map(str, KERNEL_NEEDED))
-        raise _Gap(f"{release}, older than {needed}", _as_root(_upgrade()))
+        raise Gap(f"{release}, older than {needed}", as_root(upgrade()))
     return release
 
 
@@ -107,18 +84,18 @@ def _packages() -> str:
         if ";" in requirement:
             continue  # of an extra
         name = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
-        install = shlex.join([sys.executable, "-m", "pip", "install", requirement])
+        fetch = shlex.join([sys.executable, "-m", "pip", "install", requirement])
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            raise _Gap(f"{name} is not installed", install) from None
+            raise Gap(f"{name} is not installed", fetch) from None
         # In a process of its own: this one must not load a library that is broken.
-        tried = _try([sys.executable, "-c", f"import {name}"])
+        tried = attempt([sys.executable, "-c", f"import {name}"])
         if tried:
             again = shlex.join(
                 [sys.executable, "-m", "pip", "install", "--force-reinstall", requirement]
             )
-            raise _Gap(f"{name} cannot be imported: {tried}", again)
+            raise Gap(f"{name} cannot be imported: {tried}", again)
     return ", ".join(found)
 
 
@@ -130,11 +107,11 @@ def _requirements() -> list[str]:
 
 
 def _serving_loop() -> str:
-    tried = _try([sys.executable, "-c", FITS])
+    tried = attempt([sys.executable, "-c", FITS])
     if tried:
         asked = [each for each in _requirements() if each.startswith(("pyfuse3", "trio"))]
         remedy = shlex.join([sys.executable, "-m", "pip", "install", *asked])
-        raise _Gap(f"mounts are served by pyfuse3's own, slower one: {tried}", remedy)
+        raise Gap(f"mounts are served by pyfuse3's own, slower one: {tried}", remedy)
     return "the fast one suits this trio and pyfuse3"
 
 
@@ -143,51 +120,52 @@ def device(path: str = "/dev/fuse") -> str:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        raise _Gap("there is none", _as_root("modprobe fuse")) from None
+        raise Gap("there is none", as_root("modprobe fuse")) from None
     except PermissionError:
-        raise _Gap("this user may not open it", _as_root(f"chmod 0666 {path}")) from None
+        raise Gap("this user may not open it", as_root(f"chmod 0666 {path}")) from None
     except OSError as error:
         # A device node whose driver is not there.
-        raise _Gap(f"cannot be opened: {error.strerror}", _as_root("modprobe fuse")) from None
+        raise Gap(f"cannot be opened: {error.strerror}", as_root("modprobe fuse")) from None
     return "can be opened"
 
 
 def _fusermount() -> str:
     path = shutil.which("fusermount3")
     if path is None:
-        raise _Gap("missing", _install("fuse3"))
+        raise Gap("missing", install("fuse3"))
     status = os.stat(path)
     if os.geteuid() != 0 and not (status.st_uid == 0 and status.st_mode & 0o4000):
-        raise _Gap(f"{path} is not setuid root", _as_root(f"chmod u+s {path}"))
+        raise Gap(f"{path} is not setuid root", as_root(f"chmod u+s {path}"))
     return path
 
 
 def _bwrap() -> str:
     path = shutil.which("bwrap")
     if path is None:
-        raise _Gap("missing", _install("bubblewrap"))
+        raise Gap("missing", install("bubblewrap"))
     done = subprocess.run(
         [path, "--version"], capture_output=True, text=True, timeout=PROBE_S, check=False
     )
-    version = done.stdout.strip()
-    if done.returncode or _version(version) < BWRAP_NEEDED:
+    told = done.stdout.strip()
+    if done.returncode or version(told) < BWRAP_NEEDED:
         needed = ".".join(map(str, BWRAP_NEEDED))
-        shown = version or done.stderr.strip()
-        raise _Gap(f"{path} is not bubblewrap {needed} or newer: {shown}", _install("bubblewrap"))
-    return f"{path}, {version}"
+        shown = told or done.stderr.strip()
+        raise Gap(f"{path} is not bubblewrap {needed} or newer: {shown}", install("bubblewrap"))
+    return f"{path}, {told}"
 
 
-def _starter() -> str:
-    if not os.access(STARTER, os.X_OK):
-        raise _Gap(f"{STARTER} is missing", _install("util-linux"))
-    return STARTER
+def _starters() -> str:
+    for path in (STARTER, LIMITER):
+        if not os.access(path, os.X_OK):
+            raise Gap(f"{path} is missing", install("util-linux"))
+    return f"{STARTER}, {LIMITER}"
 
 
 def _user_namespace() -> str:
-    tried = _try(["unshare", "--user", "--map-root-user", "true"])
+    tried = attempt(["unshare", "--user", "--map-root-user", "true"])
     if not tried:
         return "can be made"
-    raise _Gap(f"cannot be made: {tried}", _as_root(f"sysctl -w {forbidding_setting(tried)}"))
+    raise Gap(f"cannot be made: {tried}", as_root(f"sysctl -w {forbidding_setting(tried)}"))
 
 
 def forbidding_setting(complaint: str, settings: str = SETTINGS) -> str:
@@ -197,7 +175,7 @@ def forbidding_setting(complaint: str, settings: str = SETTINGS) -> str:
         ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     )
     for name, forbidding, allowing in switches:
-        if _setting(name, settings) == forbidding and "space" not in complaint:
+        if setting(name, settings) == forbidding and "space" not in complaint:
             return f"{name}={allowing}"
     return "user.max_user_namespaces=15000"
 
@@ -205,19 +183,23 @@ def forbidding_setting(complaint: str, settings: str = SETTINGS) -> str:
 def _sandbox() -> str:
     path = shutil.which("bwrap")
     if path is None:
-        raise _Gap("bwrap is missing", _install("bubblewrap"))
+        raise Gap("bwrap is missing", install("bubblewrap"))
     with tempfile.TemporaryDirectory() as base:
-        policy = Policy(("true",), Bind(base, base, writable=True), base)
+        # The filters have a probe of their own.
+        more: tuple[Argument, ...] = ()
+        with suppress(UserError):
+            more = seccomp_options()
+        policy = Policy(("true",), Bind(base, base, writable=True), base, more=more)
         with as_fds(render(policy, look_at_root(), {})) as (words, fds):
-            tried = _try([path, *words, "--", *starting(policy)], fds)
+            tried = attempt([path, *words, "--", *starting(policy)], fds)
     if not tried:
         return "a sandbox with all that it closes ran"
-    if _try(["unshare", "--user", "--map-root-user", "true"]):
-        raise _Gap(tried, _as_root(f"sysctl -w {forbidding_setting(tried)}"))
-    if _setting("kernel.apparmor_restrict_unprivileged_userns") == "1":
-        remedy = _as_root("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
-        raise _Gap(tried, remedy)
-    raise _Gap(tried, _install("bubblewrap"))
+    if attempt(["unshare", "--user", "--map-root-user", "true"]):
+        raise Gap(tried, as_root(f"sysctl -w {forbidding_setting(tried)}"))
+    if setting("kernel.apparmor_restrict_unprivileged_userns") == "1":
+        remedy = as_root("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
+        raise Gap(tried, remedy)
+    raise Gap(tried, install("bubblewrap"))
 
 
 def _overlay() -> str:
@@ -228,12 +210,12 @@ def _overlay() -> str:
     )
     with tempfile.TemporaryDirectory() as place:
         make = ["unshare", "--user", "--map-root-user", "--mount"]
-        tried = _try([*make, "sh", "-c", script, "sh", place])
+        tried = attempt([*make, "sh", "-c", script, "sh", place])
     if not tried:
         return "can be mounted in a user namespace, on tmpfs"
     with open("/proc/filesystems") as known:
         loaded = "overlay" in known.read().split()
-    raise _Gap(tried, _as_root(_upgrade() if loaded else "modprobe overlay"))
+    raise Gap(tried, as_root(upgrade() if loaded else "modprobe overlay"))
 
 
 def allow_other(path: str = "/etc/fuse.conf") -> str:
@@ -244,8 +226,8 @@ def allow_other(path: str = "/etc/fuse.conf") -> str:
     except OSError:
         allowed = False
     if not allowed:
-        remedy = _as_root(f"sh -c 'echo user_allow_other >> {path}'")
-        raise _Gap("users other than root may not mount with --allow-other", remedy)
+        remedy = as_root(f"sh -c 'echo user_allow_other >> {path}'")
+        raise Gap("users other than root may not mount with --allow-other", remedy)
     return "every user may mount with --allow-other"
 
 
@@ -256,64 +238,12 @@ PROBES: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("/dev/fuse", True, device),
     ("fusermount3", True, _fusermount),
     ("bwrap", True, _bwrap),
-    ("setsid", True, _starter),
+    ("setsid, prlimit", True, _starters),
     ("user namespace", True, _user_namespace),
+    ("system calls", True, filters),
     ("sandbox", True, _sandbox),
     ("overlayfs", False, _overlay),
+    ("tmpfs xattrs", False, tmpfs_xattrs),
+    ("control groups", False, control_groups),
     ("user_allow_other", False, allow_other),
 )
-
-
-def _try(command: Sequence[str], fds: Sequence[int] = ()) -> str:
-    """Run a command; return its last word on stderr if it fails, else nothing."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            pass_fds=fds,
-            timeout=PROBE_S,
-            check=False,
-        )
-    except FileNotFoundError:
-        return f"{command[0]} is missing"
-    except subprocess.TimeoutExpired:
-        return f"{command[0]} did not end within {PROBE_S:g} s"
-    if done.returncode == 0:
-        return ""
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    complaints = [line for line in lines if "dmesg" not in line]
-    return complaints[-1].strip() if complaints else f"exit code {done.returncode}"
-
-
-def _setting(name: str, settings: str = SETTINGS) -> str:
-    try:
-        with open(os.path.join(settings, *name.split("."))) as source:
-            return source.read().strip()
-    except OSError:
-        return ""
-
-
-def _version(text: str) -> tuple[int, ...]:
-    found = re.search(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
-
-
-def _as_root(command: str) -> str:
-    return command if os.geteuid() == 0 else f"sudo {command}"
-
-
-def _install(package: str) -> str:
-    for tool, words in (("apt-get", "install"), ("dnf", "install"), ("pacman", "-S")):
-        if shutil.which(tool):
-            return _as_root(f"{tool} {words} {package}")
-    return _as_root(f"apt-get install {package}")
-
-
-def _upgrade() -> str:
-    for tool, words in (("apt-get", "full-upgrade"), ("dnf", "upgrade"), ("pacman", "-Syu")):
-        if shutil.which(tool):
-            return f"{tool} {words}"
-    return "apt-get full-upgrade"

@@ -22,6 +22,7 @@ from contextlib import suppress
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.sandbox.spec import Argument, Data
 from vfsd.sandbox.syscalls import ALLOWED, ARGUMENT_RULES, PERSONALITY_RULES, REFUSED, Rule
 
 MAGIC = b"vfsd-bpf"
@@ -40,14 +41,20 @@ def programs() -> tuple[bytes, ...]:
     place = _place()
     kept = _read(place) if place else None
     if kept is None:
-        kept = _make()
+        kept = compiled()
         if place:
             with suppress(OSError):
                 _write(place, kept)
     return kept
 
 
-def _make() -> tuple[bytes, ...]:
+def options() -> tuple[Argument, ...]:
+    """Return what tells bwrap to load them. UserError as for `programs`."""
+    return tuple(word for program in programs() for word in ("--add-seccomp-fd", Data(program)))
+
+
+def compiled() -> tuple[bytes, ...]:
+    """Make the programs. UserError (125) where libseccomp is missing."""
     from vfsd.sandbox.libseccomp import compile_filter
 
     refused = [Rule(call, (), errno.EPERM) for calls in REFUSED.values() for call in calls]
