@@ -27,7 +27,8 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from vfsd.snapshots import records
 from vfsd.snapshots.adoption import adopt_directory, adopt_file, give_back
-from vfsd.snapshots.folding import LAYERS_MAX, folded
+from vfsd.snapshots.folding import LAYERS_MAX as LAYERS_MAX
+from vfsd.snapshots.folding import folded
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import DIR, PACKED, Layer, Snapshot, boot, layer_of, snapshot_of
 from vfsd.snapshots.leasing import Lease

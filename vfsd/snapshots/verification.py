@@ -10,6 +10,7 @@ Concurrency: blocking calls, beside any number of forks and saves; reads every b
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,14 @@ from vfsd.snapshots import records
 from vfsd.snapshots.kept import PACKED, Layer
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.manifest import Told, damage
+from vfsd.snapshots.names import check_name
 from vfsd.snapshots.refusals import Damaged, NotFound
 from vfsd.snapshots.settling import is_settled, settle
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.touched import touched_by
 
 _CHUNK_BYTES = 1 << 20
+_NO_PLACE_FOR_DIGESTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def verify(
     `accept` takes what the end of an earlier boot may have hurt as it is now.
     """
     done = Verified()
+    for name in names:
+        check_name(name)
     if not names:
         _store_itself(store, done)
     hurt: dict[str, list[str]] = {}
@@ -80,6 +85,8 @@ def verify(
             done.snapshots.pop()
             continue
         except (OSError, UserError) as error:
+            if isinstance(error, OSError) and error.errno in _NO_PLACE_FOR_DIGESTS:
+                raise
             done.damages.append(Found(_sentence(error), (name,)))
         with ExitStack() as held:
             # A damaged snapshot cannot be leased, and is not collected either.
