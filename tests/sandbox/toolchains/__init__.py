@@ -1,0 +1,1 @@
+"""Real tools under `vfsd run`, as people use them; the engine is the one that is chosen."""

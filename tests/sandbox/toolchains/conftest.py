@@ -1,0 +1,109 @@
+"""A project on this machine's disk, and `vfsd run` in it.
+
+What tools fetch is kept for all tests of the session in a cache that is bound inside, as people
+do it; what they install is kept as snapshots in a store of the tests' own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Project:
+    """A directory with the files of a project."""
+
+    path: Path
+    root: Path
+    """Where the store and the cache are."""
+
+    def write(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.path / name).write_text(text)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        places = {
+            "XDG_RUNTIME_DIR": self.root / "run",
+            "XDG_STATE_HOME": self.root / "state",
+            "XDG_CACHE_HOME": self.root / "cache",
+            "PYTHONPATH": REPOSITORY,
+        }
+        return {**os.environ, **{name: str(path) for name, path in places.items()}}
+
+    def words(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "vfsd", "run", *map(str, arguments)]
+
+    def run(self, *arguments: object) -> str:
+        """Run a command, which must succeed; return what it says on standard output."""
+        done = self._run(*arguments)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def fetch(self, name: str, *arguments: object) -> None:
+        """Run what needs a registry, again if it fails, and keep what it wrote as `name`."""
+        shared = self.root / "fetched"
+        shared.mkdir(exist_ok=True)
+        caches = ("npm_config_cache=/fetched/npm", "PIP_CACHE_DIR=/fetched/pip")
+        options = ["--net", "--bind", f"{shared}:/fetched", "--save", name]
+        options += [word for each in caches for word in ("--env", each)]
+        for _ in range(TRIES):
+            done = self._run(*options, *arguments)
+            if done.returncode == 0:
+                return
+        raise AssertionError(f"{done.stdout}\n{done.stderr}")
+
+    def _run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.words(*arguments),
+            cwd=self.path,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toolchains")
+    (root / "run").mkdir(mode=0o700)
+    return root
+
+
+@pytest.fixture(scope="session")
+def new_project(kept: Path):
+    """Make a project of a name of its own; every test that asks for the name gets the same."""
+
+    def make(name: str, files: Mapping[str, str]) -> Project:
+        path = kept / "projects" / name
+        path.mkdir(parents=True)
+        (path / ".git").mkdir()  # what marks the root of a project
+        project = Project(path, kept)
+        project.write(files)
+        return project
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def npm(kept: Path) -> None:
+    """Skip where there is no npm, or no registry for it."""
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm here ('scripts/setup --demo' brings it)")
+    ping = ["npm", "ping", "--fetch-retries=1", "--fetch-timeout=10000", f"--cache={kept / 'npm'}"]
+    if subprocess.run(ping, capture_output=True, timeout=120).returncode:
+        pytest.skip("npm reaches no registry")
