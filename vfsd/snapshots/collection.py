@@ -241,8 +241,7 @@ def _merge_runs(store: Store, done: Collected, step: Step = lambda _: None) -> N
 
 def _merge(store: Store, run: tuple[str, ...]) -> None:
     layers = tuple(map(store.layer, run))
-    trees = [store.place.layer(layer, "tree") for layer in run]
-    with folded(store, layers, trees) as staging:
+    with folded(store, layers) as staging:
         if all(map(store.is_settled, run)):
             settle_staged(store.place, staging)
         with locked(store.place.lock, exclusive=True):

@@ -25,6 +25,7 @@ from vfsd.snapshots.locking import locked
 from vfsd.snapshots.merging import merge
 from vfsd.snapshots.staging import Staging
 from vfsd.snapshots.touched import touched_by
+from vfsd.snapshots.unpacking import tree_of
 
 if TYPE_CHECKING:
     from vfsd.snapshots.store import Store
@@ -37,10 +38,11 @@ LAYERS_SOON = 32
 
 
 @contextmanager
-def folded(store: Store, layers: Sequence[Layer], trees: Sequence[str]) -> Iterator[Staging]:
+def folded(store: Store, layers: Sequence[Layer]) -> Iterator[Staging]:
     """Merge layers, top first, and yield the new one, staged. EACCES, ENOSPC, Damaged."""
     with store.stage() as staging:
         whole = layers[-1].whole
+        trees = [tree_of(store, layer) for layer in layers]
         merge(trees, staging.part("tree"), whole=whole)
         told = touched_by(store.place, [layer.id for layer in layers])
         if told:
@@ -56,7 +58,7 @@ def fold(store: Store, lease: Lease) -> bool:
     On disk before it counts, if the snapshot was.
     """
     old = lease.snapshot
-    with folded(store, lease.layers, lease.lowerdirs()) as staging:
+    with folded(store, lease.layers) as staging:
         if old.settled:
             settle_staged(store.place, staging)
         with locked(store.place.lock, exclusive=True):

@@ -56,11 +56,15 @@ class LayeredView:
             ]
             below = None if base is None else opening.enter_context(HostTree(base))
             view = cls(trees, below)
-            view._held = opening.pop_all()
+            view.hold(opening.pop_all())
         return view
 
+    def hold(self, opened: ExitStack) -> None:
+        """Close what `opened` holds when the view is closed."""
+        self._held = opened
+
     def close(self) -> None:
-        """Close the directories that `of` opened. May be called twice."""
+        """Close what is held. May be called twice."""
         self._held.close()
 
     def __enter__(self) -> Self:

@@ -12,13 +12,18 @@ Concurrency: one thread at a time; leases exclude nobody but those who remove.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from vfsd.snapshots.kept import Layer, boot
+from vfsd.snapshots.hosttree import HostTree
+from vfsd.snapshots.kept import PACKED, Layer, boot
 from vfsd.snapshots.layered import LayeredView
 from vfsd.snapshots.locking import hold, locked
+from vfsd.snapshots.packlayer import PackLayer
 from vfsd.snapshots.refusals import Damaged
+from vfsd.snapshots.unpacking import tree_of
+from vfsd.snapshots.view import TreeView
 
 if TYPE_CHECKING:
     from vfsd.snapshots.store import Store
@@ -54,19 +59,35 @@ class Lease:
     def lowerdirs(self) -> list[str]:
         """Return the layers' directories, top first, without the base, for any overlay engine.
 
-        Damaged.
+        A packed layer is unpacked when it is first asked for. Damaged, StoreFull.
         """
-        found = []
-        for layer in self.layers:
-            tree = self._store.place.layer(layer.id, "tree")
-            if not os.path.isdir(tree):
-                raise Damaged(f"the layer {layer.id} is damaged: {tree} is missing")
-            found.append(tree)
-        return found
+        return [tree_of(self._store, layer) for layer in self.layers]
 
     def view(self) -> LayeredView:
-        """Return what a fork would show; the caller closes it before the lease."""
-        return LayeredView.of(self.lowerdirs(), self.base)
+        """Return what a fork would show; the caller closes it before the lease. Damaged."""
+        return self.view_over(self.base)
+
+    def view_over(self, base: bytes | str | None) -> LayeredView:
+        """Return what a fork on another base would show. Packed layers are read as they are."""
+        with ExitStack() as opening:
+            trees: list[TreeView] = []
+            for layer in self.layers:
+                tree = self._open(layer)
+                opening.callback(tree.close)
+                trees.append(tree)
+            below = None if base is None else opening.enter_context(HostTree(base))
+            view = LayeredView(trees, below)
+            view.hold(opening.pop_all())
+        return view
+
+    def _open(self, layer: Layer) -> HostTree | PackLayer:
+        place = self._store.place
+        if layer.kind == PACKED:
+            try:
+                return PackLayer(layer.id, place.layer(layer.id, "pack"))
+            except FileNotFoundError as error:
+                raise Damaged(f"the layer {layer.id} is damaged: its archive is missing") from error
+        return HostTree(tree_of(self._store, layer), marks=True, kind="layer")
 
     def close(self) -> None:
         """Give the lease back. May be called twice."""

@@ -247,8 +247,7 @@ class Store:
     def _folded(self, chain: Sequence[str]) -> Iterator[Staging]:
         """Make one layer of a chain that is too deep; it goes again unless it is released."""
         layers = tuple(map(self.layer, chain))
-        trees = [self.place.layer(layer, "tree") for layer in chain]
-        with folded(self, layers, trees) as below:
+        with folded(self, layers) as below:
             with locked(self.place.lock, exclusive=False):
                 below.become_layer()
             yield below

@@ -22,9 +22,12 @@ from vfsd.errors import UserError
 from vfsd.snapshots import records
 from vfsd.snapshots.kept import PACKED, Layer
 from vfsd.snapshots.leasing import Lease
+from vfsd.snapshots.locking import hold_if_free, locked
 from vfsd.snapshots.manifest import Told, damage
 from vfsd.snapshots.names import check_name
+from vfsd.snapshots.place import new_id
 from vfsd.snapshots.refusals import Damaged, NotFound
+from vfsd.snapshots.removal import remove_tree
 from vfsd.snapshots.settling import is_settled, settle
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.touched import touched_by
@@ -96,6 +99,9 @@ def verify(
                 users[layer].append(name)
                 if layer not in hurt:
                     hurt[layer] = list(_layer(store, layer, told))
+    for layer, found in hurt.items():
+        if found and os.path.lexists(store.place.layer(layer, "pack")):
+            _drop_unpacked(store, layer)
     done.layers += hurt
     done.damages += (
         Found(what, tuple(users[layer])) for layer, found in hurt.items() for what in found
@@ -131,11 +137,31 @@ def _layer(store: Store, name: str, told: Told | None) -> Iterator[str]:
     try:
         if layer.kind == PACKED:
             yield from _pack(store, layer)
-        manifest = place.layer(name, "manifest")
-        if os.path.isdir(place.layer(name, "tree")) or layer.kind != PACKED:
-            yield from damage(place.layer(name, "tree"), manifest, told)
+        tree, manifest = place.layer(name, "tree"), place.layer(name, "manifest")
+        if layer.kind != PACKED:
+            yield from damage(tree, manifest, told)
+        elif os.path.isdir(tree):
+            for what in damage(tree, manifest, told):
+                yield f"{what} (unpacked again when it is needed)"
     except (OSError, Damaged) as error:
         yield _sentence(error)
+
+
+def _drop_unpacked(store: Store, layer: str) -> None:
+    """Remove the damaged directory of a packed layer if nobody uses it; the archive counts."""
+    tree = store.place.layer(layer, "tree")
+    with locked(store.place.lock, exclusive=True):
+        lease = hold_if_free(store.place.layer(layer, "lease"))
+        if lease is None:
+            return
+        try:
+            gone = store.place.staged(f"gone-{new_id()}")
+            os.rename(tree, gone)
+        except FileNotFoundError:
+            return
+        finally:
+            os.close(lease)
+    remove_tree(gone)
 
 
 def _pack(store: Store, layer: Layer) -> Iterator[str]:
