@@ -35,7 +35,7 @@ async def open_layers(
         for each in parsed.lowers:
             opened.append(await open_source(each, _layer_options(each)))
         lowers = list(opened)
-        spare = await open_source("memory", {})
+        spare = await open_source("memory", parsed.limits)
         opened.append(spare)
         upper = None
         if parsed.upper == "memory":

@@ -6,7 +6,7 @@ number; another name, when it is looked up and found in a lower, leads there. Ho
 still stand only in the lowers (`Hard.pending`) is noted on the copy; link counts are true.
 
 In the kernel's overlayfs such a name shows the lower's old content until it is brought up,
-which `complete` does (when the overlay is closed, and before a layer is stored).
+which storing.py does (when the overlay is closed, and before a layer is stored).
 
 A file that only lost names is not copied for that: the count is kept in memory, and after a
 restart it is the lower's again.

@@ -1,4 +1,4 @@
-"""The options of `-o key=value`: lower=, upper=, marks=.
+"""The options of `-o key=value`: lower=, upper=, marks=, and size=, inodes= of a memory upper.
 
 Several lowers stand in one value with colons between them, as in mount(8), the topmost first; a
 colon that belongs to a source is written ``\\:``. ``lower=`` given again adds below.
@@ -17,7 +17,8 @@ from vfsd.exitcodes import ExitCode
 from vfsd.sourcelist import split_sources
 
 LOWERS_MAX = 4096
-KNOWN = ("lower", "upper", "marks")
+LIMITS = ("size", "inodes")
+KNOWN = ("lower", "upper", "marks", *LIMITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Options:
     lowers: tuple[str, ...]
     upper: str | None
     flavour: Flavour
+    limits: Mapping[str, str]
+    """Options for an upper in memory."""
 
 
 def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
@@ -52,7 +55,10 @@ def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
     if marks not in FLAVOURS:
         raise _refusal(f"marks={marks} is not understood; write marks=user or marks=trusted")
     upper = options.get("upper", "memory")
-    return Options(lowers, None if upper == "none" else upper, FLAVOURS[marks])
+    limits = {key: options[key] for key in LIMITS if key in options}
+    if limits and upper != "memory":
+        raise _refusal(f"{min(limits)}= limits an upper in memory, and upper={upper} was given")
+    return Options(lowers, None if upper == "none" else upper, FLAVOURS[marks], limits)
 
 
 def _refusal(message: str) -> UserError:

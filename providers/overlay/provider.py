@@ -14,6 +14,7 @@ them, unless a change on slow storage is between two steps.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat as stat_module
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from providers.overlay.handle import OverlayHandle, open_node
 from providers.overlay.marks import USER, Flavour
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.options import parse_options
-from providers.overlay.storing import fill
+from providers.overlay.storing import fill, link_all
 from providers.overlay.union import Union
 from providers.overlay.upper import Upper
 from providers.overlay.versions import branch
@@ -46,6 +47,8 @@ from vfsd.provider import (
     StatFs,
     Traits,
 )
+
+log = logging.getLogger(__name__)
 
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
@@ -171,10 +174,21 @@ class OverlayProvider(Provider):
         self._relays.close()
         upper = union.upper
         if upper is not None:
+            if upper.seals:
+                await self._finish()
             upper.provider.remove_keeper(self._keeps)
             if not upper.seals:
                 await upper.provider.aclose()
         await union.lowers.release()
+
+    async def _finish(self) -> None:
+        """Leave a layer on disk that other programs show as it was shown here."""
+        with trio.CancelScope(shield=True):
+            try:
+                async with self._union.turn:
+                    await link_all(self._union)
+            except OSError:
+                log.exception("names of hard-linked files could not be completed in the upper")
 
     def _keeps(self, inner: int) -> bool:
         """Say whether a file of the upper is still in somebody's hands here."""
@@ -389,6 +403,7 @@ class OverlayProvider(Provider):
         union = self._union
         upper = union.need_upper()
         async with union.turn:
+            await link_all(union)
             for number in tuple(union.partial):
                 await fill(union, number)
         if upper.root is None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
+from providers.overlay import merge
 from providers.overlay.copyup import copy_range
+from providers.overlay.making import locate, name_up
+from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
 from providers.overlay.upper import ROOT
 from vfsd.provider import Node, SetAttr
@@ -32,3 +35,30 @@ async def fill(union: Union, number: int) -> None:
     finally:
         await source.release()
     del union.partial[number]
+
+
+async def link_all(union: Union) -> None:
+    """Bring up every name that a copied file still has in the lowers only.
+
+    Where they stand is not known, so this looks through the whole tree; only if there are any.
+    """
+    # Those of a sealed layer are copied again: what is sealed gets no more names.
+    wanted = {number for number, hard in union.hard.items() if hard.node is not None}
+    waiting = [union.root] if wanted else []
+    while waiting:
+        node = waiting.pop()
+        if not node.below:
+            continue  # all the upper's
+        names = await merge.names_in(union, node)
+        entries = await merge.find_many(union, node, names)
+        for name, entry in zip(names, entries, strict=True):
+            if entry is None:
+                continue
+            child = entry.node
+            assert isinstance(child, OverlayNode)
+            if child.is_directory:
+                waiting.append(child)
+            elif child.number in wanted:
+                located = await locate(union, node, name)
+                if located.entry is not None and not located.in_upper:
+                    await name_up(union, node, name, located)
