@@ -96,6 +96,11 @@ class Lowers:
         """Each of the providers once, although it may serve several layers."""
         return list({id(layer.provider): layer.provider for layer in self.layers}.values())
 
+    def changing(self) -> list[Provider]:
+        """Return those of the providers that are not sealed."""
+        live = (layer.provider for layer in self.layers if not layer.sealed)
+        return list({id(provider): provider for provider in live}.values())
+
     async def release(self) -> None:
         """Let go for one holder; the last one closes the providers."""
         self.holders -= 1

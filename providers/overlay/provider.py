@@ -14,7 +14,6 @@ them, unless a change on slow storage is between two steps.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat as stat_module
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from providers.overlay.handle import OverlayHandle, open_node
 from providers.overlay.marks import USER, Flavour
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.options import parse_options
-from providers.overlay.storing import fill, link_all
+from providers.overlay.storing import complete, finish
 from providers.overlay.union import Union
 from providers.overlay.upper import Upper
 from providers.overlay.versions import branch
@@ -47,8 +46,6 @@ from vfsd.provider import (
     StatFs,
     Traits,
 )
-
-log = logging.getLogger(__name__)
 
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
@@ -157,13 +154,8 @@ class OverlayProvider(Provider):
 
     async def watch(self) -> None:
         """Run the watching of every lower that may change."""
-        live = {
-            id(layer.provider): layer.provider
-            for layer in self._union.lowers.layers
-            if not layer.sealed
-        }
         async with trio.open_nursery() as nursery:
-            for provider in live.values():
+            for provider in self._union.lowers.changing():
                 nursery.start_soon(provider.watch)
 
     async def aclose(self) -> None:
@@ -175,20 +167,11 @@ class OverlayProvider(Provider):
         upper = union.upper
         if upper is not None:
             if upper.seals:
-                await self._finish()
+                await finish(union)
             upper.provider.remove_keeper(self._keeps)
             if not upper.seals:
                 await upper.provider.aclose()
         await union.lowers.release()
-
-    async def _finish(self) -> None:
-        """Leave a layer on disk that other programs show as it was shown here."""
-        with trio.CancelScope(shield=True):
-            try:
-                async with self._union.turn:
-                    await link_all(self._union)
-            except OSError:
-                log.exception("names of hard-linked files could not be completed in the upper")
 
     def _keeps(self, inner: int) -> bool:
         """Say whether a file of the upper is still in somebody's hands here."""
@@ -402,10 +385,7 @@ class OverlayProvider(Provider):
         """
         union = self._union
         upper = union.need_upper()
-        async with union.turn:
-            await link_all(union)
-            for number in tuple(union.partial):
-                await fill(union, number)
+        await complete(union)
         if upper.root is None:
             return None
         return upper.provider, upper.root

@@ -1,11 +1,14 @@
 """Completing a layer, so that it can be stored: it then needs nothing but the layers below.
 
-Concurrency: the overlay's turn is held.
+Concurrency: the overlay's turn is held, which `complete` and `finish` take.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+
+import trio
 
 from providers.overlay import merge
 from providers.overlay.copyup import copy_range
@@ -14,6 +17,26 @@ from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
 from providers.overlay.upper import ROOT
 from vfsd.provider import Node, SetAttr
+
+log = logging.getLogger(__name__)
+
+
+async def complete(union: Union) -> None:
+    """Bring up all that the writable layer refers to."""
+    async with union.turn:
+        await link_all(union)
+        for number in tuple(union.partial):
+            await fill(union, number)
+
+
+async def finish(union: Union) -> None:
+    """Leave a layer on disk that other programs show as it was shown here."""
+    with trio.CancelScope(shield=True):
+        try:
+            async with union.turn:
+                await link_all(union)
+        except OSError:
+            log.exception("names of hard-linked files could not be completed in the upper")
 
 
 async def fill(union: Union, number: int) -> None:

@@ -120,15 +120,14 @@ class Union:
     def shown(self, node: OverlayNode, stat: Stat) -> Stat:
         """Return the attributes as users see them: with the links there are in the merged tree.
 
-        A merged directory has one link, as in the kernel: its subdirectories are not counted.
+        A directory with lowers has one link before and after it is brought up: in a merged one,
+        as in the kernel, subdirectories are not counted.
         """
         nlink = stat.nlink
         if node.removed:
             nlink = 0
         elif node.kind == stat_module.S_IFDIR:
-            if node.below and (
-                node.upper is not None or len(node.below) > 1 or node is self.nodes.root
-            ):
+            if node.below:
                 nlink = 1
         elif self.hard:
             hard = self.hard.get(node.number)
