@@ -4,24 +4,48 @@ Built-in providers are found exactly as a third party's: by the entry-point grou
 ``vfsd.providers``. This is the only module that knows the import package `providers`, and it
 refuses a foreign package of that generic name.
 
-A source is a provider's name (``memory``), ``name:source`` (``passthrough:./src``), or an
-existing host path, which the first provider that recognises it takes.
+A source is a provider's name (``memory``), ``name:source`` (``passthrough:./src``), an
+existing host path, which the first provider that recognises it takes, or a stored snapshot
+(``snapshot:NAME``), whose layers are put together here: providers never know each other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.provider import Provider
+from vfsd.snapshots.lineage import Ground, Lineage
+from vfsd.sourcelist import split_sources
+
+if TYPE_CHECKING:
+    from vfsd.snapshots.leasing import Lease
+    from vfsd.snapshots.live import LiveSnapshots
 
 GROUP = "vfsd.providers"
+SNAPSHOT = "snapshot"
+"""The word before the colon that names no provider, but a snapshot."""
+
+
+Guard = Callable[[str], Awaitable[None]]
+"""Raises `UserError` for a source with a host path that must not be opened."""
+
+
+class Opened(NamedTuple):
+    """A provider, and what one needs to know to store it."""
+
+    provider: Provider
+    ground: Ground | None = None
+    """What it stands on, if all else in it was written to its own upper, in memory."""
+    sealed: Ground | None = None
+    """What an overlay over it stands on, if it is a directory or a stored snapshot."""
 
 
 def provider_names() -> list[str]:
@@ -30,13 +54,124 @@ def provider_names() -> list[str]:
 
 
 async def open_provider(source: str, options: Mapping[str, str]) -> Provider:
+    """Find the provider that `source` names, and make it; errors as `open_source`."""
+    return (await open_source(source, options)).provider
+
+
+async def open_source(
+    source: str, options: Mapping[str, str], guard: Guard | None = None
+) -> Opened:
     """Find the provider that `source` names, and make it.
 
     UserError for an unknown name, a path that nothing recognises or a bad option; OSError
-    for what the provider meets on opening its source.
+    for what the provider meets on opening its source. `guard` is asked about each host path,
+    those of layers included.
     """
+    word, separator, name = source.partition(":")
+    if word == SNAPSHOT and separator:
+        if options:
+            raise UserError(f"{source} takes no options; leave out -o", ExitCode.USAGE)
+        return await open_stored(name, guard, writable=False)
+    if guard is not None and "/" in source:
+        await guard(source)
     kind, rest = await trio.to_thread.run_sync(find_provider, source)
-    return await kind.from_sources(rest, options, open_provider)
+    grounds: list[Ground | None] = []
+
+    async def open_layer(layer: str, layer_options: Mapping[str, str]) -> Provider:
+        opened = await open_source(layer, layer_options, guard)
+        grounds.append(opened.sealed)
+        return opened.provider
+
+    provider = await kind.from_sources(rest, options, open_layer)
+    if kind.__module__ == "providers.passthrough.provider" and rest is not None:
+        base = await trio.to_thread.run_sync(os.path.realpath, os.fsencode(rest))
+        return Opened(provider, sealed=Ground(base))
+    if kind.__module__ == "providers.overlay.provider" and _writes_to_memory(options):
+        return Opened(provider, ground=grounds[0])
+    return Opened(provider)
+
+
+def _writes_to_memory(options: Mapping[str, str]) -> bool:
+    """Say whether an overlay has one lower, and an upper in memory in the format of the store."""
+    return (
+        options.get("upper", "memory") == "memory"
+        and options.get("marks", "user") == "user"
+        and len(split_sources(options.get("lower", ""))) == 1
+    )
+
+
+async def open_named(
+    live: LiveSnapshots,
+    lineage: Lineage,
+    name: str,
+    guard: Guard | None = None,
+    *,
+    writable: bool,
+) -> Provider:
+    """Open a snapshot by name, a live one or else a stored one; `writable` a fork of it.
+
+    UserError (NOT_FOUND), Damaged.
+    """
+    if name in live:
+        return live.fork(name) if writable else live.view(name)
+    opened = await open_stored(name, guard, writable=writable)
+    if opened.ground is not None:
+        lineage.stands_on(opened.provider, opened.ground)
+    return opened.provider
+
+
+async def open_stored(name: str, guard: Guard | None = None, *, writable: bool) -> Opened:
+    """Open a stored snapshot: read-only, or with a memory upper of its own.
+
+    It is leased until the provider, its snapshots and its forks are closed. NotFound, Damaged.
+    """
+    from providers.memory import MemoryProvider
+    from providers.overlay import OverlayProvider
+    from vfsd.snapshots.leased import LeasedLayer
+
+    lease = await trio.to_thread.run_sync(_lease, name)
+    found = lease.snapshot
+    layers: list[Provider] = []
+    try:
+        for layer in lease.layers:
+            opened = await open_provider(*lease.source(layer))
+            layers.append(LeasedLayer(opened, _nothing if layers else lease.close))
+        if found.base is not None:
+            layers.append(await _open_base(name, os.fsdecode(found.base), guard))
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            for each in layers:
+                await each.aclose()
+        lease.close()
+        raise
+    spare = MemoryProvider()
+    upper = spare.fork() if writable else None
+    provider = await OverlayProvider.over(upper, layers, spare=spare)
+    ground = Ground(found.base, found.chain, found.name)
+    return Opened(provider, ground if writable else None, None if writable else ground)
+
+
+async def _open_base(name: str, base: str, guard: Guard | None) -> Provider:
+    if guard is not None:
+        await guard(base)
+    try:
+        return await open_provider(f"passthrough:{base}", {"links": "keep"})
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(
+            f"the snapshot {name!r} stands on {base}, which is no directory any more; put it back,"
+            f" or remove the snapshot with 'vfsd snapshot rm {name}'",
+            ExitCode.NOT_FOUND,
+        ) from error
+
+
+def _lease(name: str) -> Lease:
+    from vfsd.snapshots.store import Store
+
+    return Store().lease(name)
+
+
+def _nothing() -> None:
+    pass
 
 
 def find_provider(source: str) -> tuple[type[Provider], str | None]:

@@ -91,9 +91,15 @@ class Daemon:
 
         Errors as `assembly.open_provider` and `Tree.attach`; nothing is left attached then.
         """
-        if "/" in source:
-            await self._refuse_loop(source)
-        provider = await assembly.open_provider(source, options)
+        word, _, name = source.partition(":")
+        if word == assembly.SNAPSHOT and name in self.snapshots and not options:
+            provider = self.snapshots.view(name)
+            read_only = True
+        else:
+            opened = await assembly.open_source(source, options, self._refuse_loop)
+            provider = opened.provider
+            if opened.ground is not None:
+                self.lineage.stands_on(provider, opened.ground)
         return await self.attach_provider(prefix, provider, caller, read_only=read_only)
 
     async def attach_provider(
@@ -115,6 +121,12 @@ class Daemon:
         if attachment.hides:
             log.info("existing files at %s are hidden by it", os.fsdecode(attachment.prefix))
         return attachment
+
+    async def open_snapshot(self, name: str, *, writable: bool) -> Provider:
+        """Open a live or a stored snapshot; `writable` a fork of it. UserError."""
+        return await assembly.open_named(
+            self.snapshots, self.lineage, name, self._refuse_loop, writable=writable
+        )
 
     async def detach(self, prefix: bytes, *, lazy: bool) -> None:
         """Detach what is at `prefix`; its provider is closed once nothing uses it."""
@@ -287,6 +299,10 @@ async def serve(config: MountConfig, ready: Callable[[], Awaitable[None]]) -> No
 
     UserError and OSError before the mount leave nothing behind.
     """
-    root = await assembly.open_provider(config.source, config.options)
-    tree = Tree(root, read_only=config.read_only, mountpoint=os.fsencode(config.mountpoint))
-    await Daemon(config, tree, HandleTable()).run(ready)
+    root = await assembly.open_source(config.source, config.options)
+    mountpoint = os.fsencode(config.mountpoint)
+    tree = Tree(root.provider, read_only=config.read_only, mountpoint=mountpoint)
+    daemon = Daemon(config, tree, HandleTable())
+    if root.ground is not None:
+        daemon.lineage.stands_on(root.provider, root.ground)
+    await daemon.run(ready)

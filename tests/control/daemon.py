@@ -108,6 +108,9 @@ class Daemon:
     ) -> Attachment:
         return await self.tree.attach(prefix, provider, caller, read_only=read_only)
 
+    async def open_snapshot(self, name: str, *, writable: bool) -> Provider:
+        return await assembly.open_named(self.snapshots, self.lineage, name, writable=writable)
+
     async def detach(self, prefix: bytes, *, lazy: bool) -> None:
         await self.tree.detach(prefix, lazy=lazy)
 

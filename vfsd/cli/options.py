@@ -40,6 +40,8 @@ def absolute(source: str) -> str:
     if source.startswith(".") or "/" in source.partition(":")[0]:
         return os.path.abspath(source)
     name, separator, rest = source.partition(":")
+    if separator and name == "snapshot":
+        return source
     if separator and (rest.startswith(".") or os.path.lexists(rest)):
         return f"{name}:{os.path.abspath(rest)}"
     if os.path.lexists(source) and source not in _provider_names():

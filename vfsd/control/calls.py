@@ -97,6 +97,11 @@ def create_snapshot(name: str, prefix: bytes, *, replace: bool) -> Call[replies.
     return Call(verb, replies.snapshot_info)
 
 
+def store_snapshot(name: str, prefix: bytes, *, replace: bool) -> Call[replies.StoredInfo]:
+    verb = snapshotverbs.StoreSnapshot(os.fsencode(name), prefix, replace)
+    return Call(verb, replies.stored_info)
+
+
 def list_snapshots() -> Steps[list[replies.SnapshotInfo]]:
     """List all live snapshots, page by page."""
     found: list[replies.SnapshotInfo] = []

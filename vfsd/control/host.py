@@ -51,6 +51,9 @@ class Host(Protocol):
     ) -> Attachment:
         """Attach a provider that exists; it is the host's from then on, also on an error."""
 
+    async def open_snapshot(self, name: str, *, writable: bool) -> Provider:
+        """Open a live snapshot, or a stored one; with `writable` a fork of it. UserError."""
+
     async def detach(self, prefix: bytes, *, lazy: bool) -> None:
         """Detach what is at `prefix`; OSError as `Tree.detach`."""
 

@@ -1,9 +1,8 @@
 """The verbs of the control socket, and the parameters of each.
 
-A verb is a frozen dataclass: its fields are the parameters, those with a default may be left
-out. `VERBS` is the only list of them, those on snapshots stand in snapshotverbs.py;
-docs/CONTROL.md carries the same table and a test compares the two. Paths are bytes and
-relative to the tree's root, with or without a leading slash.
+A verb is a frozen dataclass (those on snapshots: snapshotverbs.py): its fields are the
+parameters, those with a default may be left out. `VERBS` is the only list of them;
+docs/CONTROL.md carries the same table. Paths are bytes and start at the tree's root.
 
 What it is *not*: the bytes on the wire (framing.py), what a verb does (service.py and its
 neighbours), or how parameters are checked (validation.py).
@@ -25,6 +24,7 @@ from vfsd.control.snapshotverbs import (
     RemoveSnapshot,
     ShowSnapshot,
     Snapshot,
+    StoreSnapshot,
 )
 from vfsd.control.verb import PAGE_LIMIT, Verb
 
@@ -359,6 +359,7 @@ VERBS: dict[str, type[Verb]] = {
     "snapshot": Snapshot,
     "fork": Fork,
     "snapshot_create": CreateSnapshot,
+    "snapshot_store": StoreSnapshot,
     "snapshot_list": ListSnapshots,
     "snapshot_show": ShowSnapshot,
     "snapshot_remove": RemoveSnapshot,

@@ -89,6 +89,17 @@ class SnapshotInfo:
     size_bytes: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredInfo:
+    """A snapshot that was stored: over `parent`, or whole; what was written, and which store."""
+
+    name: str
+    parent: str | None
+    files: int
+    size_bytes: int
+    store: str
+
+
 class SnapshotPage(NamedTuple):
     """Part of a listing of snapshots; as `Page`."""
 
@@ -189,6 +200,20 @@ def snapshot_info(value: object) -> SnapshotInfo:
                 size_bytes,
             )
     raise ReplyError("no snapshot")
+
+
+def stored_info(value: object) -> StoredInfo:
+    match value:
+        case {
+            "name": bytes(name),
+            "parent": (bytes() | None) as parent,
+            "files": int(files),
+            "size_bytes": int(size_bytes),
+            "store": bytes(store),
+        }:
+            over = None if parent is None else os.fsdecode(parent)
+            return StoredInfo(os.fsdecode(name), over, files, size_bytes, os.fsdecode(store))
+    raise ReplyError("no stored snapshot")
 
 
 def snapshot_page(value: object) -> SnapshotPage:

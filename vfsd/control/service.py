@@ -85,6 +85,7 @@ _BY_NAME = {
     "snapshot": snapshotting.snapshot,
     "fork": snapshotting.fork,
     "snapshot_create": snapshotting.create,
+    "snapshot_store": snapshotting.store,
     "snapshot_list": snapshotting.list_,
     "snapshot_show": snapshotting.show,
     "snapshot_remove": snapshotting.remove,

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from vfsd.control import calls
 from vfsd.control.calls import AnyPath, Call, Steps
-from vfsd.control.replies import Attached, SnapshotInfo
+from vfsd.control.replies import Attached, SnapshotInfo, StoredInfo
 
 T = TypeVar("T")
 
@@ -58,6 +58,22 @@ class Snapshots:
         """
         return self._call(calls.create_snapshot(name, self._place(prefix), replace=replace))
 
+    def store(
+        self,
+        name: str,
+        prefix: AnyPath = "",
+        *,
+        replace: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> StoredInfo:
+        """Freeze what is attached at `prefix`, and return once it is in the store, durably.
+
+        `progress` is called with how many files and bytes are written: 0 and 0 once the tree is
+        frozen. If the connection ends before, nothing is stored. Errors as of `create`; FULL.
+        """
+        call = calls.store_snapshot(name, self._place(prefix), replace=replace)
+        return self._call(call, on_part=_counter(progress))
+
     def list(self) -> list[SnapshotInfo]:
         """Return all of them, sorted by name."""
         return self._run(calls.list_snapshots())
@@ -97,6 +113,22 @@ class AsyncSnapshots:
         """
         return await self._call(calls.create_snapshot(name, self._place(prefix), replace=replace))
 
+    async def store(
+        self,
+        name: str,
+        prefix: AnyPath = "",
+        *,
+        replace: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> StoredInfo:
+        """Freeze what is attached at `prefix`, and return once it is in the store, durably.
+
+        `progress` is called with how many files and bytes are written: 0 and 0 once the tree is
+        frozen. If the connection ends before, nothing is stored. Errors as of `create`; FULL.
+        """
+        call = calls.store_snapshot(name, self._place(prefix), replace=replace)
+        return await self._call(call, on_part=_counter(progress))
+
     async def list(self) -> list[SnapshotInfo]:
         """Return all of them, sorted by name."""
         return await self._run(calls.list_snapshots())
@@ -116,3 +148,12 @@ class AsyncSnapshots:
     async def fork(self, name: str, at: AnyPath) -> Attached:
         """Attach a writable tree that begins as it at `at`. O(1). Errors as `attach`."""
         return await self._call(calls.fork_snapshot(name, self._place(at)))
+
+
+def _counter(progress: Callable[[int, int], None] | None) -> Callable[[object], None] | None:
+    def on_part(value: object) -> None:
+        match value:
+            case [int(files), int(size_bytes)] if progress is not None:
+                progress(files, size_bytes)
+
+    return None if progress is None else on_part

@@ -22,6 +22,7 @@ from vfsd.control.snapshotverbs import (
     RemoveSnapshot,
     ShowSnapshot,
     Snapshot,
+    StoreSnapshot,
 )
 from vfsd.control.work import Work
 from vfsd.errors import UserError, fail
@@ -49,6 +50,7 @@ async def fork(work: Work, verb: Fork) -> object:
 async def create(work: Work, verb: CreateSnapshot) -> object:
     attachment = _attached(work, verb.prefix)
     snapshots, name = work.host.snapshots, _name(verb.name)
+    await work.host.storing.check_free(name)
     try:
         made, replaced = snapshots.create(
             name, attachment.base, attachment.prefix, replace=verb.replace
@@ -58,6 +60,36 @@ async def create(work: Work, verb: CreateSnapshot) -> object:
     if replaced is not None:
         await snapshots.discard(replaced)
     return record(made)
+
+
+async def store(work: Work, verb: StoreSnapshot) -> object:
+    """Send ``[files, size_bytes]`` as parts, the first once the tree is frozen."""
+    attachment = _attached(work, verb.prefix)
+    name = _name(verb.name)
+    if name in work.host.snapshots:
+        work.host.snapshots.check_free(name)
+
+    async def tell(files: int, size_bytes: int) -> None:
+        await work.send_part([files, size_bytes])
+
+    try:
+        stored = await work.host.storing.store(
+            name,
+            attachment.base,
+            replace=verb.replace,
+            command=(b"vfsd", b"snapshot", b"create", verb.name),
+            told=tell,
+        )
+    except OSError as error:
+        raise _explained(error, attachment.base) from error
+    parent = stored.snapshot.parent
+    return {
+        "name": verb.name,
+        "parent": None if parent is None else os.fsencode(parent),
+        "files": stored.files,
+        "size_bytes": stored.size_bytes,
+        "store": os.fsencode(stored.store),
+    }
 
 
 async def list_(work: Work, verb: ListSnapshots) -> object:
@@ -82,12 +114,12 @@ async def remove(work: Work, verb: RemoveSnapshot) -> object:
 
 
 async def attach(work: Work, verb: AttachSnapshot) -> object:
-    provider = work.host.snapshots.view(_name(verb.name))
+    provider = await work.host.open_snapshot(_name(verb.name), writable=False)
     return describe(await work.host.attach_provider(verb.at, provider, work.caller, read_only=True))
 
 
 async def fork_named(work: Work, verb: ForkSnapshot) -> object:
-    provider = work.host.snapshots.fork(_name(verb.name))
+    provider = await work.host.open_snapshot(_name(verb.name), writable=True)
     return describe(
         await work.host.attach_provider(verb.at, provider, work.caller, read_only=False)
     )

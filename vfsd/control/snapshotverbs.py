@@ -36,6 +36,15 @@ class CreateSnapshot(Verb):
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSnapshot(Verb):
+    """Freeze what is attached at `prefix`, and store it under a name; parts tell how far it is."""
+
+    name: bytes
+    prefix: bytes = b""
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ListSnapshots(Verb):
     """Return a page of the live snapshots, sorted by name, starting past the name `after`."""
 
@@ -59,7 +68,7 @@ class RemoveSnapshot(Verb):
 
 @dataclass(frozen=True, slots=True)
 class AttachSnapshot(Verb):
-    """Attach a live snapshot, read-only."""
+    """Attach a snapshot, a live one or else a stored one, read-only."""
 
     name: bytes
     at: bytes
@@ -67,7 +76,7 @@ class AttachSnapshot(Verb):
 
 @dataclass(frozen=True, slots=True)
 class ForkSnapshot(Verb):
-    """Attach a writable tree that begins as a live snapshot."""
+    """Attach a writable tree that begins as a snapshot, a live one or else a stored one."""
 
     name: bytes
     at: bytes

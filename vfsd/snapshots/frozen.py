@@ -65,10 +65,12 @@ class Listed(NamedTuple):
 class FrozenView:
     """See the module."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, root: Node | None = None) -> None:
+        """Show all of `provider`, or what stands below its directory `root`."""
         self.provider = provider
+        self._root = provider.root if root is None else root
         self._key = object()
-        self._directories: dict[bytes, Node] = {b"": provider.root}
+        self._directories: dict[bytes, Node] = {b"": self._root}
         self._listed: Listed | None = None
         self._ahead: dict[bytes, bytes] = {}
         self._caller = Identity(os.geteuid(), os.getegid())
@@ -117,8 +119,7 @@ class FrozenView:
     def entry(self, path: bytes) -> Entry:
         """Return node and attributes of the file at `path`. ENOENT, ENOTDIR."""
         if not path:
-            root = self.provider.root
-            return Entry(root, self._await(self.provider.getattr, root))
+            return Entry(self._root, self._await(self.provider.getattr, self._root))
         above, _, name = path.rpartition(b"/")
         listed = self._listed
         if listed is not None and listed.path == above:
@@ -177,7 +178,7 @@ class FrozenView:
     def _remember(self, path: bytes, node: Node) -> None:
         if len(self._directories) >= DIRECTORIES_MAX:
             self._directories.clear()
-            self._directories[b""] = self.provider.root
+            self._directories[b""] = self._root
         self._directories[path] = node
 
     # -- in the event loop --------------------------------------------------------------------

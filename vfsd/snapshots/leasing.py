@@ -63,6 +63,12 @@ class Lease:
         """
         return [tree_of(self._store, layer) for layer in self.layers]
 
+    def source(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        """Return what opens one of the layers to be served, as a source with its options."""
+        if layer.kind == PACKED:
+            return f"archive:{self._store.place.layer(layer.id, 'pack')}", {}
+        return f"passthrough:{self._store.place.layer(layer.id, 'tree')}", {"links": "keep"}
+
     def view(self) -> LayeredView:
         """Return what a fork would show; the caller closes it before the lease. Damaged."""
         return self.view_over(self.base)

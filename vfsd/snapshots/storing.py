@@ -21,14 +21,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import trio
 
 from vfsd.archive.writer import ArchiveWriter
-from vfsd.contract import Provider
+from vfsd.contract import Node, Provider
 from vfsd.errors import UserError
 from vfsd.snapshots.delta import Delta
 from vfsd.snapshots.folding import LAYERS_MAX
@@ -53,10 +53,10 @@ a few times a second."""
 
 @runtime_checkable
 class HasOwnLayer(Protocol):
-    """A frozen tree that stands on others, and can show by itself what it adds to them."""
+    """A tree that stands on others, and can show by itself what it adds to them."""
 
-    def own_layer(self) -> Provider:
-        """Return the layer in the kernel's overlayfs format, marks and all, as a sealed tree."""
+    async def layer(self) -> tuple[Provider, Node] | None:
+        """Return where its layer is, in the kernel's overlayfs format; None if there is none."""
 
 
 class Stored(NamedTuple):
@@ -65,6 +65,8 @@ class Stored(NamedTuple):
     snapshot: Snapshot
     files: int
     size_bytes: int
+    store: str
+    """Where the store is."""
 
 
 class Storing:
@@ -77,6 +79,14 @@ class Storing:
         self._limiter = trio.CapacityLimiter(AT_ONCE_MAX)
         self._running = 0
         self._usual_seconds = 0.0
+
+    async def check_free(self, name: str) -> None:
+        """Refuse a name that a stored snapshot has, or that none may have. UserError."""
+
+        def check() -> None:
+            Store().check_free(name)
+
+        await trio.to_thread.run_sync(check)
 
     async def store(
         self,
@@ -92,13 +102,15 @@ class Storing:
         Cancelled or failed, it leaves the store as it was.
         """
         frozen = tree.snapshot()
-        job = _Job(name, frozen, self._lineage.past(tree), replace, tuple(command), told)
+        past = self._lineage.past(tree)
         keep = False
         try:
             if told is not None:
                 await told(0, 0)
-            with self._switching_often():
-                stored = await trio.to_thread.run_sync(job.run, limiter=self._limiter)
+            async with _own_layer(frozen, past, self._close) as layer:
+                job = _Job(name, frozen, layer, past, replace, tuple(command), told)
+                with self._switching_often():
+                    stored = await trio.to_thread.run_sync(job.run, limiter=self._limiter)
             # Of use only where the provider can tell what changed since.
             root = frozen.root
             keep = frozen.unchanged(root, frozen, root)
@@ -124,6 +136,22 @@ class Storing:
                 sys.setswitchinterval(self._usual_seconds)
 
 
+@asynccontextmanager
+async def _own_layer(
+    frozen: Provider, past: Past, close: Callable[[Provider], Awaitable[None]]
+) -> AsyncIterator[tuple[Provider, Node] | None]:
+    """Give the layer of a tree that stands on what is known, as long as it is needed."""
+    if past.ground is None or not isinstance(frozen, HasOwnLayer):
+        yield None
+        return
+    # Completing the layer changes it, so it is done to a fork that nobody else has.
+    fork = frozen.fork()
+    try:
+        yield await fork.layer() if isinstance(fork, HasOwnLayer) else None
+    finally:
+        await close(fork)
+
+
 class _Job:
     """One tree on its way into the store; `run` is for a thread."""
 
@@ -131,6 +159,7 @@ class _Job:
         self,
         name: str,
         frozen: Provider,
+        layer: tuple[Provider, Node] | None,
         past: Past,
         replace: bool,
         command: tuple[bytes, ...],
@@ -138,6 +167,7 @@ class _Job:
     ) -> None:
         self._name = name
         self._frozen = frozen
+        self._layer = layer
         self._past = past
         self._replace = replace
         self._command = command
@@ -149,10 +179,10 @@ class _Job:
         store = Store()
         if not self._replace:
             store.check_free(self._name)
-        frozen = FrozenView(self._frozen)
         ground = self._past.ground
-        if ground is not None and isinstance(self._frozen, HasOwnLayer):
-            return self._write(store, FrozenView(self._frozen.own_layer()), ground)
+        if ground is not None and self._layer is not None:
+            return self._write(store, FrozenView(*self._layer), ground)
+        frozen = FrozenView(self._frozen)
         before = self._past.stored
         if before is None:
             return self._write(store, frozen, Ground(None))
@@ -193,7 +223,7 @@ class _Job:
                 parent=ground.parent,
                 replace=self._replace,
             )
-        return Stored(snapshot, files, size_bytes)
+        return Stored(snapshot, files, size_bytes, store.place.root)
 
     def _progress(self, files: int, size_bytes: int) -> None:
         now = time.monotonic()
