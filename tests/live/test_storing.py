@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import weakref
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tests.unit.memory.trees import ADMIN, find, get, mkdir, open_at, put, renam
 from vfsd.conformance import Model
 from vfsd.conformance.files import Files
 from vfsd.snapshots.frozen import FrozenView
-from vfsd.snapshots.layered import LayeredView
 from vfsd.snapshots.lineage import Lineage
 from vfsd.snapshots.packed import PackedView
 from vfsd.snapshots.store import Store
@@ -57,11 +55,8 @@ async def shown(store: Store, name: str) -> dict[bytes, tuple]:
     """Return all that the stored snapshot shows, read from the disk alone."""
 
     def look() -> dict[bytes, tuple]:
-        again = Store(store.place.root)
-        with again.lease(name) as lease, ExitStack() as held:
-            packs = [store.place.layer(each.id, "pack") for each in lease.layers]
-            layers = [held.enter_context(PackedView.at(pack)) for pack in packs]
-            return walked(LayeredView(layers))
+        with Store(store.place.root).lease(name) as lease, lease.view() as view:
+            return walked(view)
 
     return await trio.to_thread.run_sync(look)
 

@@ -13,8 +13,11 @@ import sys
 
 from vfsd.cli.attach import explained
 from vfsd.cli.paths import Connections
+from vfsd.cli.progress import ProgressBar
 from vfsd.client import Client
+from vfsd.control.transfer import Progress
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.store import Store
 
 
 def create(arguments: list[str]) -> int:
@@ -43,7 +46,10 @@ def create(arguments: list[str]) -> int:
         if given.path is None:
             place = _holder(place, prefixes)
         try:
-            client.snapshots.create(given.name, place, replace=given.replace)
+            if given.live:
+                client.snapshots.create(given.name, place, replace=given.replace)
+            else:
+                _store(client, given.name, place, replace=given.replace)
         except OSError as error:
             raise explained(error, path, place) from error
     left_out = [each for each in prefixes if _stands_below(each, place.strip(b"/"))]
@@ -51,6 +57,24 @@ def create(arguments: list[str]) -> int:
         shown = ", ".join(os.fsdecode(each) for each in left_out)
         print(f"vfsd: what is attached below is not in it: {shown}", file=sys.stderr)
     return ExitCode.OK
+
+
+def _store(client: Client, name: str, place: bytes, *, replace: bool) -> None:
+    with ProgressBar("storing") as bar:
+        show = bar.callback
+
+        def progress(files: int, size_bytes: int) -> None:
+            if show is not None:
+                show(Progress(files, size_bytes))
+
+        stored = client.snapshots.store(name, place, replace=replace, progress=progress)
+    ours = Store().place.root
+    if stored.store != ours:
+        print(
+            f"vfsd: it is in the daemon's store, {stored.store}, and not in {ours};"
+            " set XDG_STATE_HOME as the daemon has it to see it here",
+            file=sys.stderr,
+        )
 
 
 def _prefixes(client: Client) -> list[bytes]:

@@ -28,7 +28,7 @@ VERBS = {
     "put": ("vfsd.cli.files", "copy files and directories into the tree"),
     "get": ("vfsd.cli.files", "copy files and directories out of the tree"),
     "run": ("vfsd.cli.run", "run a command in a sandbox on the tree"),
-    "snapshot": ("vfsd.cli.snapshot", "list, show, remove and verify snapshots"),
+    "snapshot": ("vfsd.cli.snapshot", "create, list, show, remove and verify snapshots"),
     "diff": ("vfsd.cli.diff", "show what differs between snapshots or directories"),
     "apply": ("vfsd.cli.apply", "write a snapshot's changes back to a directory"),
     "gc": ("vfsd.cli.snapshotcare", "free what no snapshot needs any more"),

@@ -11,6 +11,7 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
 VERBS = {
+    "create": ("vfsd.cli.freeze", "create", "freeze a tree that is in use, and store it"),
     "ls": ("vfsd.cli.snapshotlist", "list_all", "list snapshots with size, age and origin"),
     "show": ("vfsd.cli.snapshotlist", "show", "tell all about one: layers, base, command, state"),
     "rm": ("vfsd.cli.snapshotcare", "remove_named", "remove snapshots and what only they hold"),
