@@ -32,6 +32,9 @@ VERBS = {
     "diff": ("vfsd.cli.diff", "show what differs between snapshots or directories"),
     "apply": ("vfsd.cli.apply", "write a snapshot's changes back to a directory"),
     "gc": ("vfsd.cli.snapshotcare", "free what no snapshot needs any more"),
+    "ps": ("vfsd.cli.running", "list the sandboxes that run"),
+    "exec": ("vfsd.cli.execute", "run one more command in a sandbox that runs"),
+    "kill": ("vfsd.cli.running", "end sandboxes"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 

@@ -21,7 +21,7 @@ from vfsd.cli.runpolicy import base_of, engine_of, policy_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
-from vfsd.sandbox.bases import Base
+from vfsd.sandbox.bases import SNAPSHOT, Base, foreign_owner
 from vfsd.sandbox.changes import Changes, count
 from vfsd.sandbox.host import find_bwrap, look_at_root
 from vfsd.sandbox.limiting import attendants, hold
@@ -29,8 +29,10 @@ from vfsd.sandbox.limits import Limits
 from vfsd.sandbox.overlaid import Overlaid
 from vfsd.sandbox.runner import run
 from vfsd.sandbox.runs import Run
+from vfsd.sandbox.served import Served
 from vfsd.sandbox.spawning import open_missing_streams
 from vfsd.sandbox.spec import Bind, render, starting
+from vfsd.sandbox.steps import EngineFailed
 from vfsd.sandbox.terminal import terminal_if_interactive
 
 if TYPE_CHECKING:
@@ -74,33 +76,57 @@ def _run(given: Given) -> int:
         report("ran natively, without isolation")
         return code
     with ExitStack() as stack:
-        keeping = _keeping(given, stack)
-        base = base_of(given) if keeping is None else keeping.base
+        record = stack.enter_context(closing(Run(given.command)))
+        keeping = _keeping(given, record, stack)
+        base = base_of(given, record.directory, stack) if keeping is None else keeping.base
         if given.has("--write"):
-            return _isolated(given, base, limits, "none", base.lowers[0], ())
+            record.tell("none", base.told)
+            return _isolated(given, base, limits, record, base.lowers[0], ())
         place = None if keeping is None else keeping.place
+        if place is not None and limits.disk_bytes is not None:
+            raise UserError("--disk cannot limit a layer that is kept; leave one of them out")
         sized = () if limits.disk_bytes is None else (f"size={limits.disk_bytes}",)
-        layer = stack.enter_context(closing(Overlaid(base.lowers, place, sized)))
-        code = _isolated(given, base, limits, layer.name, layer.source, (layer,))
-        told = "" if given.has("--quiet") else str(_changes(layer))
-        kept = "" if keeping is None else keeping.finish(code)
-        report(f"{told}{kept} ({layer.name} engine)")
-        return code
+
+        def through(layer: Overlaid | Served) -> int:
+            stack.enter_context(closing(layer))
+            record.tell(layer.name, base.told)
+            code = _isolated(given, base, limits, record, layer.source, (layer,))
+            told = "" if given.has("--quiet") else str(_changes(layer))
+            kept = "" if keeping is None else keeping.finish(code, layer)
+            report(f"{told}{kept} ({layer.name} engine)")
+            return code
+
+        foreign = None if engine != "auto" else foreign_owner(base)
+        if foreign is not None:
+            say(f"{foreign} is not this user's and group's own; the fuse engine does it")
+        elif engine != "fuse":
+            try:
+                return through(Overlaid(base.lowers, place, sized))
+            except EngineFailed as failed:
+                if engine == "kernel" or not failed.is_the_engine_s:
+                    raise
+                say(f"{failed.why}; the fuse engine does it")
+        if sized:
+            raise UserError("--disk cannot be held by the fuse engine; leave it out")
+        from vfsd.cli.companion import serve
+
+        return through(Served(serve, base.lowers, place or record.directory, record.directory))
 
 
-def _keeping(given: Given, stack: ExitStack) -> Keeping | None:
-    if not any(map(given.has, KEPT)):
+def _keeping(given: Given, record: Run, stack: ExitStack) -> Keeping | None:
+    forked = (given.last("--base") or "").startswith(SNAPSHOT)
+    if not forked and not any(map(given.has, KEPT)):
         return None
     from vfsd.cli.runkeeping import Keeping
 
-    return stack.enter_context(closing(Keeping(given)))
+    return stack.enter_context(closing(Keeping(given, record, stack)))
 
 
 def _isolated(
     given: Given,
     base: Base,
     limits: Limits,
-    engine: str,
+    record: Run,
     source: str,
     layers: Sequence[Attendant],
 ) -> int:
@@ -114,12 +140,10 @@ def _isolated(
         base=Bind(source, base.shown, writable=True),
     )
     company = [*layers, *attendants(limits, held, teller(given)), *opened]
-    with (
-        closing(Run(engine, base.told, given.command)) as record,
-        # What is counted comes through pipes.
-        terminal_if_interactive(limits.output_bytes is None) as terminal,
-    ):
+    # What is counted comes through pipes.
+    with terminal_if_interactive(limits.output_bytes is None) as terminal:
         policy = policy._replace(terminal=terminal is not None)
+        record.tell_start(policy.directory, filtered=not given.has("--no-seccomp"))
         options = render(policy, look_at_root(), os.environ)
         code = run(bwrap, options, starting(policy), terminal, attendants=[*company, record])
     if held.by:
@@ -130,10 +154,15 @@ def _isolated(
 def _natively(given: Given) -> int:
     from vfsd.sandbox import native
 
-    policy = policy_of(given, base_of(given))
-    environment = {**os.environ, **policy.environment}
-    return native.run(policy.command, policy.directory, environment)
+    with ExitStack() as stack, closing(Run(given.command)) as record:
+        base = base_of(given, record.directory, stack)
+        if base.host is None:
+            raise UserError(f"the native engine works on a directory only, and not on {base.told}")
+        record.tell("native", base.told)
+        policy = policy_of(given, base)
+        environment = {**os.environ, **policy.environment}
+        return native.run(policy.command, policy.directory, environment)
 
 
-def _changes(layer: Overlaid) -> Changes:
+def _changes(layer: Overlaid | Served) -> Changes:
     return Changes() if layer.upper is None else count(layer.upper, layer.lowers)

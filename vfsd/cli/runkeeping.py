@@ -12,24 +12,34 @@ by this process: after SIGKILL they are free, and what was staged is removed by 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 
+from vfsd.cli.apply import main as apply
 from vfsd.cli.runoptions import Given
 from vfsd.cli.runpolicy import base_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.bases import WORK, Base, check_shown, directory_base
+from vfsd.sandbox.bases import SNAPSHOT, WORK, Base, check_shown, directory_base
+from vfsd.sandbox.changes import changed_since
+from vfsd.sandbox.overlaid import Overlaid
+from vfsd.sandbox.runs import Run
+from vfsd.sandbox.served import Served
+from vfsd.snapshots.collection import remove
 from vfsd.snapshots.folding import LAYERS_MAX
 from vfsd.snapshots.leasing import Lease
+from vfsd.snapshots.settling import settle_in_background
 from vfsd.snapshots.store import Store
 
 
 class Keeping:
     """See the module. `place` is the directory to make the layer in."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: Given, record: Run, stack: ExitStack) -> None:
         """Refuse what cannot be kept, before anything has run; hold what is forked."""
         self._given = given
+        self._id = record.id
+        self._start_ns = time.time_ns()
         self._stack = ExitStack()
         self._store = Store()
         self._name = given.last("--save")
@@ -41,49 +51,91 @@ class Keeping:
             self._store.check_free(self._name)
         try:
             self._lease = self._forked()
-            self.base = base_of(given) if self._lease is None else self._base_of_fork(self._lease)
+            if self._lease is None:
+                self.base = base_of(given, record.directory, stack)
+            else:
+                self.base = self._base_of_fork(self._lease)
+            if self._applies and self.base.host is None:
+                raise _wrong(f"--apply writes to a directory, and {self.base.told} stands on none")
             self.place = self._staged()
         except BaseException:
             self.close()
             raise
 
-    def finish(self, code: int) -> str:
-        """Keep or write back what was asked for; return words for the line that ends a run."""
-        told = ""
-        if code == 0 and self._name is not None:
-            self._save(self._name, replace=self._given.has("--replace"))
-            told += f"; kept as {self._name}"
-        elif code != 0 and self._given.has("--keep-on-failure"):
-            name = f"failed-{os.urandom(4).hex()}"
-            self._save(name, replace=False)
-            told += f"; kept as {name}, since it failed with {code}"
-        elif self._name is not None:
-            told += f"; not kept, since it failed with {code}"
-        return told
+    @property
+    def _applies(self) -> bool:
+        return self._given.has("--apply") or self._given.has("--apply-always")
+
+    def finish(self, code: int, layer: Overlaid | Served) -> str:
+        """Keep or write back what was asked for; return words for the line that ends a run.
+
+        UserError (125) where it could not be: it says what is kept instead.
+        """
+        if code != 0 and self._given.has("--keep-on-failure"):
+            name = f"failed-{self._id}"
+            self._save(name, layer, replace=False)
+            return f"; kept as {name}, since it failed with {code}"
+        applies = self._applies and (code == 0 or self._given.has("--apply-always"))
+        if code != 0 and not applies:
+            return f"; nothing is kept, since it failed with {code}" if self._wanted else ""
+        named = self._name if code == 0 else None
+        if named is None and not applies:
+            return ""
+        touched = self._touched_meanwhile(layer) if applies else None
+        self._save(named or f"apply-{self._id}", layer, replace=self._given.has("--replace"))
+        told = f"; kept as {named}" if named else ""
+        return told + (self._apply(named, touched) if applies else "")
 
     def close(self) -> None:
         """Give back what was held, and remove what was not kept."""
         self._stack.close()
 
-    def _save(self, name: str, *, replace: bool) -> None:
-        if self.place is None:
-            raise AssertionError("a layer is kept only where one was staged")
+    @property
+    def _wanted(self) -> bool:
+        return self._name is not None or self._applies
+
+    def _save(self, name: str, layer: Overlaid | Served, *, replace: bool) -> None:
         lease = self._lease
         self._store.save_directory(
             name,
-            os.path.join(self.place, "tree"),
+            layer.tree,
             base=self.base.below,
             chain=() if lease is None else lease.snapshot.chain,
             command=self._given.command,
             parent=None if lease is None else lease.snapshot.name,
             replace=replace,
         )
+        # Where that cannot be started, `vfsd gc` does it.
+        with suppress(OSError):
+            settle_in_background(self._store, name)
+
+    def _touched_meanwhile(self, layer: Overlaid | Served) -> str | None:
+        """Return a path that the command and somebody outside changed at the same time."""
+        if layer.upper is None or self.base.below is None:
+            return None
+        return changed_since(layer.upper, self.base.below, self._start_ns)
+
+    def _apply(self, named: str | None, touched: str | None) -> str:
+        name = named or f"apply-{self._id}"
+        if touched is not None:
+            raise UserError(
+                f"{touched} was changed outside while the command ran, so nothing was written"
+                f" back; what it wrote is kept as {name}, and 'vfsd apply --force {name}' writes it"
+            )
+        if apply("apply", ["--quiet", name]) != ExitCode.OK:
+            raise UserError(
+                f"not all was written back; what the command wrote is kept as {name}, and 'vfsd"
+                f" apply {name}' goes on"
+            )
+        if named is None:
+            remove(self._store, name)
+        return f"; written back to {self.base.host}"
 
     def _forked(self) -> Lease | None:
-        name = self._given.last("--from")
+        name = forked_name(self._given)
         if name is None:
             return None
-        if self._given.has("--base"):
+        if self._given.has("--from") and (self._given.has("--base") or self._given.has("--files")):
             raise _wrong("--from NAME brings its own base; leave --base out")
         lease = self._stack.enter_context(self._store.lease(name))
         if len(lease.layers) >= LAYERS_MAX and self._name is not None:
@@ -129,6 +181,12 @@ class Keeping:
         place = self._stack.enter_context(self._store.stage()).part("run")
         os.mkdir(place, 0o700)
         return place
+
+
+def forked_name(given: Given) -> str | None:
+    """Return the snapshot that the command line says to work on."""
+    base = given.last("--base") or ""
+    return base.removeprefix(SNAPSHOT) if base.startswith(SNAPSHOT) else given.last("--from")
 
 
 def _wrong(what: str) -> UserError:

@@ -27,8 +27,10 @@ FILES = (
     Option(
         "--base",
         "BASE",
-        "work on this directory (default: the mount or the project that this one lies in)",
+        "work on this: a directory, an archive, snapshot:NAME, or git+URL@REF (default: the"
+        " mount or the project that the current directory lies in)",
     ),
+    Option("--files", "MAP", "work on the files in this map of names to contents: JSON, or -"),
     Option("--at", "DIR", "show the base there, inside (default: at its own path)"),
     Option("--chdir", "DIR", "start there, inside"),
     Option("--write", "", "let it write to the base itself, not to a layer over it"),
@@ -46,14 +48,16 @@ KEEPING = (
     Option("--from", "NAME", "work on a fork of this snapshot"),
     Option("--save", "NAME", "if it succeeds, keep what it wrote as a snapshot of that name"),
     Option("--replace", "", "let --save take a name that is taken"),
+    Option("--apply", "", "if it succeeds, write what it changed back to the base"),
+    Option("--apply-always", "", "the same, also if it fails"),
     Option("--keep-on-failure", "", "if it fails, keep what it wrote, as failed-ID"),
 )
 ENGINE = (
     Option(
         "--engine",
         "NAME",
-        "what makes the layer: kernel (overlayfs), auto (the first that isolates and works), or"
-        " native (no layer and no isolation at all; default: auto)",
+        "what makes the layer: kernel (overlayfs), fuse (vfsd's own), auto (the first of these"
+        " that works; the default), or native (no layer and no isolation at all)",
     ),
 )
 SURROUNDINGS = (

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack, closing
 
+from vfsd.cli.runlimits import teller
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
-from vfsd.sandbox.bases import Base, check_shown, default_base, directory_base
+from vfsd.sandbox.bases import WORK, Base, check_shown, default_base, directory_base
 from vfsd.sandbox.seccomp import options as seccomp_options
 from vfsd.sandbox.spec import Bind, Policy
 
@@ -18,7 +20,7 @@ ROOT_SHOWN_AS = 1000
 """The uid and gid that root has inside: tools that are root try chown, which nobody can there."""
 
 
-ENGINES = ("auto", "kernel", "native")
+ENGINES = ("auto", "kernel", "fuse", "native")
 
 
 def engine_of(given: Given) -> str:
@@ -30,15 +32,56 @@ def engine_of(given: Given) -> str:
     return engine
 
 
-def base_of(given: Given) -> Base:
-    """Find what the command works on, and where it is shown."""
-    named = given.last("--base")
-    base = default_base() if named is None else directory_base(named)
+def base_of(given: Given, directory: str, stack: ExitStack) -> Base:
+    """Find what the command works on, and where it is shown.
+
+    What has to be on disk or mounted for it is put into `directory`, until `stack` ends.
+    """
+    named, files = given.last("--base"), given.last("--files")
+    if named is not None and files is not None:
+        raise UserError("--base and --files both name what to work on; give one of them")
+    if files is not None:
+        base = _files(files, directory)
+    elif named is None:
+        base = default_base()
+    elif named.startswith("git+"):
+        base = _repository(given, named)
+    elif os.path.isfile(named):
+        base = _archive(named, directory, stack)
+    else:
+        base = directory_base(named)
     at = given.last("--at")
     if at is not None:
         base = base.moved(at)
     check_shown(base.shown)
     return base
+
+
+def _files(name: str, directory: str) -> Base:
+    from vfsd.sandbox.filesmap import write_out
+
+    place = os.path.join(directory, "files")
+    os.mkdir(place, 0o755)
+    write_out(name, place)
+    return Base(f"files:{name}", (place,), WORK, WORK)
+
+
+def _repository(given: Given, name: str) -> Base:
+    from vfsd.sandbox.gitbase import checkout, read
+
+    place = checkout(read(name), teller(given))
+    return Base(name, (place,), WORK, WORK, below=place)
+
+
+def _archive(name: str, directory: str, stack: ExitStack) -> Base:
+    from vfsd.cli.companion import serve
+    from vfsd.sandbox.served import PrivateMount
+
+    path = os.path.realpath(name)
+    mountpoint = os.path.join(directory, "base")
+    log = os.path.join(directory, "log")
+    stack.enter_context(closing(PrivateMount(serve, mountpoint, (f"archive:{path}", {}), log)))
+    return Base(path, (mountpoint,), WORK, WORK)
 
 
 def policy_of(given: Given, base: Base) -> Policy:

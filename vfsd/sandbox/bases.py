@@ -28,6 +28,8 @@ from vfsd.sandbox.projects import holds_home, project_root
 WORK = "/work"
 """Where a base without a path of its own is shown."""
 
+SNAPSHOT = "snapshot:"
+
 RESERVED = ("/proc", "/dev", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/run/command")
 """Places of the sandbox's own that no base may stand on; below /usr it may."""
 
@@ -92,6 +94,21 @@ def check_shown(shown: str) -> None:
     own = f"{shown}/".startswith(("/proc/", "/dev/")) and not shown.startswith("/dev/shm/")
     if own or shown == "/" or shown in RESERVED:
         raise _failure(f"{shown} is the sandbox's own; show the base elsewhere with --at /work")
+
+
+def foreign_owner(base: Base) -> str | None:
+    """Return a layer whose owner or group the kernel's overlayfs cannot keep for this user.
+
+    Such a file cannot be copied up (EOVERFLOW): in a user namespace that an ordinary user makes,
+    no other ids exist. Only the layers' own directories are looked at.
+    """
+    if os.geteuid() == 0:
+        return None
+    for lower in base.lowers:
+        status = os.stat(lower)
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            return lower
+    return None
 
 
 def _of_directory(root: str, directory: str) -> Base:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 LOOKED_AT = 10_000
 DEPTH = 100
+TICK_NS = 10_000_000
 OPAQUE = "user.overlay.opaque"
 
 
@@ -52,6 +53,37 @@ def count(upper: int, lowers: Sequence[str], limit: int = LOOKED_AT) -> Changes:
     below = [os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for lower in lowers]
     walk.directory(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=upper), below)
     return Changes(walk.added, walk.changed, walk.removed, walk.directories, walk.left < 0)
+
+
+def changed_since(upper: int, host: str, moment_ns: int) -> str | None:
+    """Return a file of the directory `host` that `upper` changes too, and that changed since.
+
+    Its path, of the first that is found; None if there is none. By the kernel's own time of a
+    file's last change, which nobody sets.
+    """
+    # The kernel's clock for files lags behind by up to a tick.
+    earliest_ns = moment_ns - TICK_NS
+    waiting = [""]
+    while waiting:
+        directory = waiting.pop()
+        fd = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=upper)
+        try:
+            with os.scandir(fd) as entries:
+                found = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+        finally:
+            os.close(fd)
+        for name, is_directory in found:
+            path = os.path.join(directory, name)
+            try:
+                status = os.lstat(os.path.join(host, path))
+            except OSError:
+                continue
+            both = is_directory and stat.S_ISDIR(status.st_mode)
+            if both:
+                waiting.append(path)
+            elif status.st_ctime_ns >= earliest_ns:
+                return os.path.join(host, path)
+    return None
 
 
 class _Walk:

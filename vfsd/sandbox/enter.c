@@ -15,7 +15,8 @@
  * tells in words what the steps are.
  *
  * The caller's uid and gid are mapped to themselves, not to 0: unless it is root, the caller has
- * no capability left when bwrap starts.
+ * no capability left when bwrap starts. For root all others are mapped as well, so that a file of
+ * somebody else's can be copied up with its owner; nobody else may map those.
  *
  * What it is not: what the sandbox closes. That is bwrap's part, see spec.py.
  *
@@ -32,6 +33,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum step { NAMESPACE = 1, OPEN_LOWER, PLACE_TMPFS, MAKE_DIRECTORIES, MOUNT_OVERLAY, START };
@@ -55,23 +57,6 @@ static void write_file(const char *path, const char *text)
     close(fd);
 }
 
-static void map_self(const char *path, unsigned id)
-{
-    char line[64];
-    snprintf(line, sizeof line, "%u %u 1\n", id, id);
-    write_file(path, line);
-}
-
-static void enter_namespaces(void)
-{
-    unsigned uid = geteuid(), gid = getegid();
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
-        fail(NAMESPACE);
-    write_file("/proc/self/setgroups", "deny");
-    map_self("/proc/self/uid_map", uid);
-    map_self("/proc/self/gid_map", gid);
-}
-
 static void append(char *options, const char *format, ...)
 {
     size_t used = strlen(options);
@@ -83,6 +68,67 @@ static void append(char *options, const char *format, ...)
         errno = E2BIG;
         fail(MOUNT_OVERLAY);
     }
+}
+
+/* All ids of the namespace that we are in, each to itself. */
+static void map_all(const char *map, const char *target)
+{
+    char lines[OPTIONS_BYTES] = "";
+    unsigned inside, outside, count;
+    FILE *known = fopen(map, "re");
+    while (known && fscanf(known, "%u %u %u", &inside, &outside, &count) == 3)
+        append(lines, "%u %u %u\n", inside, inside, count);
+    if (known)
+        fclose(known);
+    write_file(target, lines);
+}
+
+/* Only who is outside may map more than itself: a child stays there, and writes the maps. */
+static void enter_as_root(void)
+{
+    int ready[2], outcome;
+    char path[64], byte = 0;
+    pid_t self = getpid();
+    if (pipe2(ready, O_CLOEXEC))
+        fail(NAMESPACE);
+    pid_t mapper = fork();
+    if (mapper < 0)
+        fail(NAMESPACE);
+    if (mapper == 0) {
+        close(ready[1]);
+        if (read(ready[0], &byte, 1) != 1)
+            _exit(1);
+        snprintf(path, sizeof path, "/proc/%d/uid_map", self);
+        map_all("/proc/self/uid_map", path);
+        snprintf(path, sizeof path, "/proc/%d/gid_map", self);
+        map_all("/proc/self/gid_map", path);
+        _exit(0);
+    }
+    close(ready[0]);
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS)) {
+        int code = errno;
+        close(ready[1]);
+        waitpid(mapper, NULL, 0);
+        errno = code;
+        fail(NAMESPACE);
+    }
+    if (write(ready[1], &byte, 1) != 1)
+        fail(NAMESPACE);
+    close(ready[1]);
+    if (waitpid(mapper, &outcome, 0) != mapper || outcome)
+        _exit(125); /* it told why */
+}
+
+static void enter_as_user(unsigned uid, unsigned gid)
+{
+    char line[64];
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
+        fail(NAMESPACE);
+    write_file("/proc/self/setgroups", "deny");
+    snprintf(line, sizeof line, "%u %u 1\n", uid, uid);
+    write_file("/proc/self/uid_map", line);
+    snprintf(line, sizeof line, "%u %u 1\n", gid, gid);
+    write_file("/proc/self/gid_map", line);
 }
 
 static void make(const char *name)
@@ -103,7 +149,10 @@ int main(int argc, char **argv)
         /* Otherwise the end of the mount would wait for all of the disk to be written. */
         append(options, ",volatile");
 
-    enter_namespaces();
+    if (geteuid() == 0)
+        enter_as_root();
+    else
+        enter_as_user(geteuid(), getegid());
     struct stat below;
     int at = 4, first = -1;
     for (; at < argc && strcmp(argv[at], "--"); at++) {

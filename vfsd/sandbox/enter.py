@@ -11,6 +11,7 @@ Sources: as for enter.c.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -37,9 +38,13 @@ def _mount(source: str, target: str, kind: str, options: str) -> None:
     _called(libc.mount(*words, flags, os.fsencode(options)))
 
 
-def _enter_namespaces() -> None:
-    uid, gid = os.geteuid(), os.getegid()
+def _unshare() -> None:
     _called(libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
+
+
+def _enter_as_user() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    _unshare()
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{uid} {uid} 1\n"),
@@ -47,6 +52,35 @@ def _enter_namespaces() -> None:
     ):
         with open(f"/proc/self/{name}", "w") as target:
             target.write(text)
+
+
+def _enter_as_root() -> None:
+    pid = os.getpid()
+    reader, writer = os.pipe()
+    mapper = os.fork()
+    if mapper == 0:
+        code = 1
+        try:
+            os.close(writer)
+            if os.read(reader, 1):
+                for name in ("uid_map", "gid_map"):
+                    with open(f"/proc/self/{name}") as known:
+                        rows = [line.split() for line in known]
+                    lines = "".join(f"{inside} {inside} {count}\n" for inside, _, count in rows)
+                    with open(f"/proc/{pid}/{name}", "w") as target:
+                        target.write(lines)
+                code = 0
+        finally:
+            os._exit(code)
+    os.close(reader)
+    try:
+        _unshare()
+        os.write(writer, b"-")
+    finally:
+        os.close(writer)
+        _, outcome = os.waitpid(mapper, 0)
+    if outcome:
+        raise PermissionError(errno.EPERM, "the ids cannot be mapped")
 
 
 def _make_directories(place: str, below: os.stat_result) -> None:
@@ -66,7 +100,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     lowers, words = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
     step = NAMESPACE
     try:
-        _enter_namespaces()
+        _enter_as_root() if os.geteuid() == 0 else _enter_as_user()
         step = OPEN_LOWER
         fds = [os.open(lower, os.O_PATH | os.O_DIRECTORY) for lower in lowers]
         step = PLACE_TMPFS
@@ -79,7 +113,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
         options += ",volatile" if upper == "directory" else ""
         options += ",lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds)
         if len(options) >= OPTIONS_BYTES:
-            raise OSError(7, os.strerror(7))
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         _mount("overlay", "merged", "overlay", options)
         step = START
         os.chdir("/")

@@ -63,6 +63,11 @@ class Overlaid(Attendant):
             self._upper = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @property
+    def tree(self) -> str:
+        """The layer's path, where it is in a directory."""
+        return os.path.join(self._place, "tree")
+
+    @property
     def upper(self) -> int | None:
         """The layer as an open directory, once the sandbox stood."""
         return self._upper

@@ -74,7 +74,7 @@ def run(
     status_read, status_write = pipe()
     go_read, go_write = pipe()
     try:
-        with _wakeups() as wakeup:
+        with wakeups() as wakeup:
             try:
                 pipes = {GO_FD: go_read, STATUS_FD: status_read}
                 for each in attendants:
@@ -322,7 +322,7 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def _wakeups() -> Iterator[int]:
+def wakeups() -> Iterator[int]:
     """Give an fd from which the numbers of arriving signals can be read.
 
     A signal that our parent had us ignore (nohup, a shell's background job) stays ignored,

@@ -11,6 +11,7 @@ Sources: flock(2); the XDG base directory specification.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -19,9 +20,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from vfsd.errors import UserError
+from vfsd import mountinfo
+from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.attendant import Attendant, Running
+from vfsd.sandbox.attendant import Attendant
 
 RECORD = "record"
 RECORD_LIMIT_BYTES = 1 << 20
@@ -38,13 +40,17 @@ class Record(NamedTuple):
     started_s: float
     engine: str
     base: str
+    directory: str
+    """Where the command started, inside."""
+    filtered: bool
+    """Whether its system calls are filtered."""
     command: tuple[str, ...]
 
 
 class Run(Attendant):
     """The directory of one run, made at once, removed by `close`."""
 
-    def __init__(self, engine: str, base: str, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         parent = _prepared()
         sweep(parent)
         while True:
@@ -53,10 +59,22 @@ class Run(Attendant):
             with suppress(FileExistsError):
                 os.mkdir(self.directory, 0o700)
                 break
-        self._record = Record(self.id, os.getpid(), 0, time.time(), engine, base, tuple(command))
+        self._record = Record(
+            self.id, os.getpid(), 0, time.time(), "", "", "/", True, tuple(command)
+        )
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(os.path.join(self.directory, RECORD), flags, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._write()
+
+    def tell(self, engine: str, base: str) -> None:
+        """Tell what the run works on, and how."""
+        self._record = self._record._replace(engine=engine, base=base)
+        self._write()
+
+    def tell_start(self, directory: str, *, filtered: bool) -> None:
+        """Tell where the command starts, and whether its system calls are filtered."""
+        self._record = self._record._replace(directory=directory, filtered=filtered)
         self._write()
 
     def inside(self, init: int) -> None:
@@ -64,18 +82,18 @@ class Run(Attendant):
         self._record = self._record._replace(init=init)
         self._write()
 
-    def started(self, run: Running, bwrap: int) -> None:
-        """Nothing is known yet that another process could use."""
-
     def close(self) -> None:
         """Remove the directory and let its lock go."""
-        remove(self.directory)
+        remove(self.directory, os.fstat(self._fd).st_dev)
         os.close(self._fd)
 
     def _write(self) -> None:
         *fields, command = self._record
         words = [str(each) for each in fields] + list(command)
-        os.pwrite(self._fd, b"\0".join(map(os.fsencode, words))[:RECORD_LIMIT_BYTES], 0)
+        text = b"\0".join(map(os.fsencode, words))[:RECORD_LIMIT_BYTES]
+        # A reader may come between the two: it finds zeros at the end of the last word.
+        os.pwrite(self._fd, text, 0)
+        os.truncate(self._fd, len(text))
 
 
 def living() -> list[Record]:
@@ -129,17 +147,23 @@ def sweep(parent: str) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_size:  # else it is about to be locked
-                remove(path)
-        except BlockingIOError:
-            pass
+                _detach_below(path)
+                remove(path, os.fstat(fd).st_dev)
+        except OSError:
+            pass  # it lives, or another looks after it; a mount that stays is tried again
         finally:
             os.close(fd)
 
 
-def remove(path: str) -> None:
-    """Remove a directory and all that is in it, also what modes close; nothing if it is gone."""
+def remove(path: str, device: int) -> None:
+    """Remove a directory of `device` and all that is in it, also what modes close.
+
+    Nothing if it is gone. EBUSY for what is mounted there, which is left alone.
+    """
     with suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(path)
+        if status.st_dev != device:
+            raise fail(errno.EBUSY, path)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(path)
             return
@@ -147,16 +171,29 @@ def remove(path: str) -> None:
             os.chmod(path, 0o700)
         # The record last: until then another process sees whose the rest is.
         for name in sorted(os.listdir(path), key=lambda name: name == RECORD):
-            remove(os.path.join(path, name))
+            remove(os.path.join(path, name), device)
         os.rmdir(path)
+
+
+def _detach_below(path: str) -> None:
+    below = os.fsencode(path) + b"/"
+    mounts = [each.mountpoint for each in mountinfo.read() if each.mountpoint.startswith(below)]
+    if mounts:
+        from vfsd.sandbox.served import detach
+
+        for each in mounts:
+            detach(os.fsdecode(each))
 
 
 def _read(path: str) -> Record | None:
     try:
         with open(path, "rb") as source:
             words = [os.fsdecode(word) for word in source.read(RECORD_LIMIT_BYTES).split(b"\0")]
-        name, pid, init, started, engine, base, *command = words
-        return Record(name, int(pid), int(init), float(started), engine, base, tuple(command))
+        name, pid, init, started, engine, base, directory, filtered, *command = words
+        return Record(
+            *(name, int(pid), int(init), float(started), engine, base, directory),
+            *(filtered == "True", tuple(command)),
+        )
     except (OSError, ValueError):
         return None
 
