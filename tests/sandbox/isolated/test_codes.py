@@ -114,7 +114,7 @@ def test_a_missing_base(box):
 def test_a_base_that_is_a_file(box):
     (box.directory / "file").write_text("")
     said = box.refused("--base", str(box.directory / "file"), "--", "true")
-    assert "not a directory" in said
+    assert "no vfsd archive" in said
 
 
 def test_the_current_directory_is_gone(box):
