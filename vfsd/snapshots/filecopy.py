@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from vfsd.errors import fail
@@ -84,9 +84,7 @@ def _copy_descriptor(
 ) -> None:
     if os.fstat(fd).st_size != size:
         raise fail(errno.EIO)
-    offset = 0
-    while offset < size:
-        start, end = _next_data(fd, offset, size)
+    for start, end in data_ranges(source, size):
         try:
             _copy_range(fd, target, start, end, told)
         except OSError as error:
@@ -95,6 +93,20 @@ def _copy_descriptor(
             source.seek(0)
             _copy_stream(source, target, size, told)
             return
+
+
+def data_ranges(source: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of what is no hole, as far as the file system tells."""
+    try:
+        fd = source.fileno()
+    except io.UnsupportedOperation:
+        yield 0, size
+        return
+    offset = 0
+    while offset < size:
+        start, end = _next_data(fd, offset, size)
+        if start < end:
+            yield start, end
         offset = end
 
 
@@ -102,9 +114,8 @@ def _next_data(fd: int, offset: int, size: int) -> tuple[int, int]:
     try:
         start = os.lseek(fd, offset, os.SEEK_DATA)
     except OSError as error:
-        if error.errno == errno.ENXIO:
-            return size, size
-        return offset, size
+        # ENXIO: there is nothing but a hole; anything else: the file system does not tell.
+        return (size, size) if error.errno == errno.ENXIO else (offset, size)
     return start, min(os.lseek(fd, start, os.SEEK_HOLE), size)
 
 

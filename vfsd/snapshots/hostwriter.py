@@ -21,7 +21,7 @@ import errno
 import os
 import re
 import stat as stat_module
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
 
@@ -31,15 +31,13 @@ from vfsd.errors import fail
 from vfsd.snapshots.changes import PERMISSIONS
 from vfsd.snapshots.conflicts import WHILE_WORKING
 from vfsd.snapshots.filecopy import copy_data
+from vfsd.snapshots.metadata import Complain, MetadataSetter
 from vfsd.snapshots.renaming import exchange, rename_fresh
 from vfsd.snapshots.syscalls import open_beneath
 from vfsd.snapshots.view import Item, TreeView
 
 _STAGED_PREFIX = b".vfsd-apply."
 _STAGED = re.compile(re.escape(_STAGED_PREFIX) + rb"[0-9a-f]{16}")
-_NO_XATTRS = (errno.EOPNOTSUPP, errno.ENOSYS)
-_NOT_OURS = frozenset({b"security.selinux"})
-"""Attributes that the system gives, each in its own place."""
 
 
 class Place(Enum):
@@ -48,10 +46,6 @@ class Place(Enum):
     FREE = auto()
     FILE = auto()
     EMPTY_DIRECTORY = auto()
-
-
-Complain = Callable[[bytes, str], None]
-"""Told the path and what of its metadata could not be set."""
 
 
 def staged_name(name: bytes) -> bytes:
@@ -72,7 +66,7 @@ class HostWriter:
 
     def __init__(self, root: int, complain: Complain, told: Callable[[int], None]) -> None:
         self._root = root
-        self._complain = complain
+        self._metadata = MetadataSetter(complain)
         self._told = told
         self._is_root_user = os.geteuid() == 0
         self.opened_up: dict[bytes, int] = {}
@@ -121,7 +115,7 @@ class HostWriter:
             try:
                 with view.open(path) as source:
                     copy_data(source, fd, item.stat.size, self._told)
-                self._set_metadata(_magic(fd), path, view, item.stat)
+                self._metadata.set(_magic(fd), path, item.stat, view.xattrs(path))
             finally:
                 os.close(fd)
             return
@@ -185,7 +179,7 @@ class HostWriter:
 
     def set_time(self, path: bytes, stat: Stat) -> None:
         """Set the times alone."""
-        with self._opened(path) as fd, self._permitted(path, "the time"):
+        with self._opened(path) as fd, self._metadata.permitted(path, "the time"):
             os.utime(_magic(fd), ns=(stat.atime_ns, stat.mtime_ns))
 
     def set_mode(self, path: bytes, mode: int) -> None:
@@ -198,51 +192,9 @@ class HostWriter:
     ) -> None:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            self._set_metadata(_magic(fd), path, view, stat)
+            self._metadata.set(_magic(fd), path, stat, view.xattrs(path))
         finally:
             os.close(fd)
-
-    def _set_metadata(self, reached: str, path: bytes, view: TreeView, stat: Stat) -> None:
-        now = os.stat(reached)
-        if (now.st_uid, now.st_gid) != (stat.uid, stat.gid):
-            with self._permitted(path, f"the owner {stat.uid}:{stat.gid}"):
-                os.chown(reached, stat.uid, stat.gid)
-        # After the owner: a change of owner takes capabilities and set-id bits away.
-        self._set_xattrs(reached, path, view.xattrs(path))
-        if not stat_module.S_ISLNK(stat.mode):
-            mode = os.stat(reached).st_mode
-            if (mode ^ stat.mode) & PERMISSIONS:
-                with self._permitted(path, f"the permissions {stat.mode & PERMISSIONS:04o}"):
-                    os.chmod(reached, stat.mode & PERMISSIONS)
-        if now.st_mtime_ns != stat.mtime_ns:
-            with self._permitted(path, "the time"):
-                os.utime(reached, ns=(stat.atime_ns, stat.mtime_ns))
-
-    def _set_xattrs(self, reached: str, path: bytes, wanted: Mapping[bytes, bytes]) -> None:
-        try:
-            there = {os.fsencode(name) for name in os.listxattr(reached)}
-        except OSError as error:
-            if error.errno not in _NO_XATTRS:
-                raise
-            there = set()
-        for name in there - wanted.keys() - _NOT_OURS:
-            with self._permitted(path, f"to be without the attribute {os.fsdecode(name)}"):
-                os.removexattr(reached, name)
-        for name in sorted(wanted.keys() - _NOT_OURS):
-            if name in there and os.getxattr(reached, name) == wanted[name]:
-                continue
-            with self._permitted(path, f"the attribute {os.fsdecode(name)}"):
-                os.setxattr(reached, name, wanted[name])
-
-    @contextmanager
-    def _permitted(self, path: bytes, what: str) -> Iterator[None]:
-        """Let what this user or file system cannot do pass, and tell."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-            self._complain(path, what)
 
     # -- reaching -------------------------------------------------------------------------------
 
