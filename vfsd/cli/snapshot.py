@@ -15,6 +15,8 @@ VERBS = {
     "ls": ("vfsd.cli.snapshotlist", "list_all", "list snapshots with size, age and origin"),
     "show": ("vfsd.cli.snapshotlist", "show", "tell all about one: layers, base, command, state"),
     "rm": ("vfsd.cli.snapshotcare", "remove_named", "remove snapshots and what only they hold"),
+    "export": ("vfsd.cli.exchange", "export_named", "write one as a tar archive or OCI image"),
+    "import": ("vfsd.cli.exchange", "import_file", "make one of an archive or an OCI image"),
     "verify": ("vfsd.cli.snapshotcare", "verify_named", "look for damage, in all or in some"),
 }
 """For each verb the module, its function of the arguments, and a summary."""
