@@ -109,6 +109,8 @@ class Import:
         file = stack.enter_context(_opened(source))
         expanded = Expanded(file, self._limit_bytes)
         head = read_full(expanded.read, _LOOK_BYTES)
+        if not head:
+            raise TarError("it is empty")
         stream = _Rejoined(head, expanded)
         if not _looks_like_image(head):
             unpacker.layer(TarReader(stream.read))
