@@ -29,6 +29,7 @@ from contextlib import suppress
 from vfsd.attributes import PATH_MAX, Stat
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.entrypaths import checked_path, refused
 from vfsd.snapshots.filecopy import write_sparsely
 from vfsd.snapshots.layertar import OPAQUE as OPAQUE_FILE
 from vfsd.snapshots.layertar import WHITEOUT
@@ -125,7 +126,7 @@ class Unpacker:
     def _add(self, path: bytes, entry: TarEntry, reader: TarReader) -> None:
         if not path:
             if entry.kind != DIRECTORY:
-                raise _refused(entry.name, "the root is no directory")
+                raise refused(entry.name, "the root is no directory")
             self._directories[b""] = entry
             return
         if entry.kind == CHARACTER and entry.device == (0, 0):
@@ -145,7 +146,7 @@ class Unpacker:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
             why = os.strerror(error.errno) if error.errno else str(error)
-            raise _refused(path, why) from error
+            raise refused(path, why) from error
         finally:
             os.close(parent)
         self._brought(path)
@@ -177,11 +178,11 @@ class Unpacker:
         try:
             fd = open_beneath(self._fd, target, os.O_PATH)
         except OSError as error:
-            raise _refused(path, f"it is a link to {shown(target)}, which is not there") from error
+            raise refused(path, f"it is a link to {shown(target)}, which is not there") from error
         try:
             found = os.fstat(fd)
             if stat_module.S_ISDIR(found.st_mode) or _is_whiteout(found):
-                raise _refused(path, f"it is a link to {shown(target)}, which is no file")
+                raise refused(path, f"it is a link to {shown(target)}, which is no file")
             self._replace(parent, name, path)
             os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=parent, follow_symlinks=True)
         finally:
@@ -203,7 +204,7 @@ class Unpacker:
             return
         if entry.kind == SYMLINK:
             if not entry.target or b"\0" in entry.target or len(entry.target) >= PATH_MAX:
-                raise _refused(path, "it is a symlink to nothing")
+                raise refused(path, "it is a symlink to nothing")
             os.symlink(entry.target, name, dir_fd=parent)
         elif entry.kind in _SPECIAL:
             try:
@@ -213,7 +214,7 @@ class Unpacker:
                 self.left_out.append((path, "only root makes devices"))
                 return
         else:
-            raise _refused(path, f"its type {entry.kind!r} is unknown")
+            raise refused(path, f"its type {entry.kind!r} is unknown")
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
             self._set(fd, path, entry)
@@ -226,7 +227,7 @@ class Unpacker:
                 self.incomplete.append((path, f"the attribute {os.fsdecode(name)}"))
         time_ns = max(-_TIME_MAX_NS, min(entry.mtime_ns, _TIME_MAX_NS))
         if not 0 <= entry.uid <= ID_MAX or not 0 <= entry.gid <= ID_MAX:
-            raise _refused(path, f"there is no owner {entry.uid}:{entry.gid}")
+            raise refused(path, f"there is no owner {entry.uid}:{entry.gid}")
         stat = Stat(
             *(entry.mode, 1, entry.uid, entry.gid, 0, entry.size, 0),
             *(time_ns, time_ns, time_ns),
@@ -243,7 +244,7 @@ class Unpacker:
     def _whiteout(self, path: bytes, name: bytes) -> None:
         """Remove what the layers below have under the name that a whiteout stands for."""
         if name in (b"", b".", b".."):
-            raise _refused(path, "it is a whiteout of nothing")
+            raise refused(path, "it is a whiteout of nothing")
         above = path.rpartition(b"/")[0]
         gone = above + b"/" + name if above else name
         parent, _ = self._parent(gone)
@@ -362,7 +363,7 @@ class Unpacker:
             if error.errno in (errno.ELOOP, errno.EXDEV, errno.ENOTDIR):
                 if self._is_hidden(way):
                     raise FileNotFoundError from error
-                raise _refused(path, f"{shown(way)} leads through what is no directory") from error
+                raise refused(path, f"{shown(way)} leads through what is no directory") from error
             raise
 
     def _is_hidden(self, way: bytes) -> bool:
@@ -378,19 +379,6 @@ class Unpacker:
         return False
 
 
-def checked_path(name: bytes) -> bytes:
-    """Return the path of an entry from the root, without ``.``. UserError if it leads out."""
-    if name.startswith(b"/"):
-        raise _refused(name, "its name is absolute")
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise _refused(name, "its name leads out by '..'")
-    path = b"/".join(parts)
-    if b"\0" in path or len(path) >= PATH_MAX:
-        raise _refused(name[:80], "its name is too long, or holds a NUL")
-    return path
-
-
 def _lstat(parent: int, name: bytes) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -400,7 +388,3 @@ def _lstat(parent: int, name: bytes) -> os.stat_result | None:
 
 def _is_whiteout(found: os.stat_result) -> bool:
     return stat_module.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
-def _refused(path: bytes, why: str) -> UserError:
-    return UserError(f"the archive's {shown(path)} is refused: {why}", ExitCode.DAMAGED)
