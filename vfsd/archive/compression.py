@@ -15,7 +15,7 @@ from __future__ import annotations
 import lzma
 import threading
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from vfsd.archive.damage import Damage
 from vfsd.archive.layout import CODEC_RAW, CODEC_XZ, CODEC_ZLIB, CODEC_ZSTD
@@ -116,3 +116,11 @@ def _expander() -> zstandard.ZstdDecompressor:
     if expander is None:
         expander = _contexts.expander = zstandard.ZstdDecompressor()
     return expander
+
+
+def zstd_reader(file: BinaryIO) -> BinaryIO:
+    """Return what a file compressed with zstd holds, as a file that is read once."""
+    import zstandard
+
+    reader: BinaryIO = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file)
+    return reader

@@ -30,6 +30,16 @@ from vfsd.exitcodes import ExitCode
 WARM_BYTES = 1 << 20
 
 
+def open_regular(path: str | bytes | os.PathLike[str]) -> int:
+    """Open a regular file for reading. OSError; UserError if it is something else."""
+    # O_NONBLOCK: a FIFO must not hold the reader up until it is seen to be one.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat_module.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise UserError(f"{os.fsdecode(path)} is not a regular file", ExitCode.USAGE)
+
+
 class NotCached(Exception):
     """The bytes are not in the page cache, and the caller did not want to wait."""
 
@@ -58,14 +68,7 @@ class Source:
     @classmethod
     def open(cls, path: str | bytes | os.PathLike[str]) -> Source:
         """Open a regular file. OSError; UserError if it is something else."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            if not stat_module.S_ISREG(os.fstat(fd).st_mode):
-                raise UserError(f"{os.fsdecode(path)} is not a regular file", ExitCode.USAGE)
-            return cls(fd)
-        except BaseException:
-            os.close(fd)
-            raise
+        return cls(open_regular(path))
 
     @property
     def length(self) -> int:
@@ -126,6 +129,11 @@ class Source:
         self.unlinked = stat.st_nlink == 0
         self._ctime_ns = stat.st_ctime_ns
         self.generation += 1
+
+    def has_changed(self) -> bool:
+        """Say whether the file is another one than when it was opened."""
+        stat = os.fstat(self.fd)
+        return (stat.st_size, stat.st_mtime_ns) != self._identity
 
     def warm(self, offset: int, size: int) -> None:
         """Bring bytes into the page cache, waiting for the disk; for any thread. OSError."""
