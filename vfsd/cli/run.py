@@ -23,6 +23,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.bases import SNAPSHOT, Base, foreign_owner
 from vfsd.sandbox.changes import Changes, count
+from vfsd.sandbox.guardian import Guardian
 from vfsd.sandbox.host import find_bwrap, look_at_root
 from vfsd.sandbox.limiting import attendants, hold
 from vfsd.sandbox.limits import Limits
@@ -140,12 +141,15 @@ def _isolated(
         base=Bind(source, base.shown, writable=True),
     )
     company = [*layers, *attendants(limits, held, teller(given)), *opened]
+    guardian = Guardian(record.directory, () if held.group is None else held.group.directories)
     # What is counted comes through pipes.
     with terminal_if_interactive(limits.output_bytes is None) as terminal:
         policy = policy._replace(terminal=terminal is not None)
         record.tell_start(policy.directory, filtered=not given.has("--no-seccomp"))
         options = render(policy, look_at_root(), os.environ)
-        code = run(bwrap, options, starting(policy), terminal, attendants=[*company, record])
+        code = run(
+            bwrap, options, starting(policy), terminal, attendants=[*company, record, guardian]
+        )
     if held.by:
         teller(given)(f"limits were held: {held.told()}")
     return code

@@ -2,7 +2,7 @@
 
 A run's directory holds its record, locked by the process that waits for it for as long as it
 lives, and what must be on disk for the run only. After SIGKILL the kernel lets the lock go, and
-whoever looks next (another run, `vfsd ps`) removes the directory.
+guardian.py removes the directory, or else whoever looks next (another run, `vfsd ps`).
 
 Concurrency: short blocking calls; a directory is removed only by the holder of its lock.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -51,12 +54,57 @@ def test_kill_9_before_bwrap_has_started_anything(box, marker, tmp_path):
     held.chmod(0o755)
     environment = {**box.environment, "PATH": str(tmp_path)}
     running = box.start("--", "sh", "-c", f": {marker}; echo >started", env=environment)
-    with open(gate, "w") as go_on:  # returns when the held one reads
-        running.kill()
-        running.wait(SECONDS)
-        go_on.write("go on\n")
+    go_on = os.open(gate, os.O_WRONLY)  # returns when the held one reads
+    running.kill()
+    running.wait(SECONDS)
+    with suppress(BrokenPipeError):  # it has been killed, too
+        os.write(go_on, b"go on\n")
+    os.close(go_on)
     eventually(lambda: not processes_with(marker), "every process is gone")
     assert not (box.directory / "started").exists()
+
+
+def test_kill_9_of_vfsd_ends_whatever_bwrap_has_left_in_its_group(box, marker, tmp_path):
+    """In one moment of its start bwrap's child is bound to nobody; here it is for ever."""
+    unbound = tmp_path / "bwrap"
+    unbound.write_text(f"#!/bin/sh\nsh -c 'sleep 1000; : {marker}' & echo up; wait\n")
+    unbound.chmod(0o755)
+    environment = {**box.environment, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    running = box.start("--", "true", marker, env=environment)
+    assert running.stdout.readline() == b"up\n"
+    eventually(lambda: _state(running.pid) == "S", "vfsd has started it and waits")
+    running.kill()
+    eventually(lambda: not processes_with(marker), "every process is gone")
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_kill_9_at_every_moment_of_the_start_leaves_nothing(box, marker):
+    for step in range(40):
+        running = box.start("--memory", "500M", "--", "sh", "-c", f": {marker}; sleep 1000")
+        time.sleep(0.04 + step * 0.001)
+        running.kill()
+        running.wait(SECONDS)
+    eventually(lambda: not processes_with(marker), "every process is gone")
+    eventually(lambda: not _left(box), "every directory is gone")
+
+
+def _left(box) -> list[str]:
+    """Return the directories of runs, and their control groups."""
+    runs = Path(box.environment["XDG_RUNTIME_DIR"], "vfsd", "runs")
+    groups = Path("/sys/fs/cgroup").glob("**/vfsd-run-*")
+    return [str(each) for each in (*(runs.iterdir() if runs.is_dir() else ()), *groups)]
+
+
+def test_kill_9_leaves_no_directory(box, marker):
+    words = ("--memory", "500M", "--", "sh", "-c", f": {marker}; echo up; sleep 1000")
+    running = box.start(*words)
+    assert running.stdout.readline() == b"up\n"
+    assert _left(box)
+    running.kill()
+    eventually(lambda: not _left(box), "every directory is gone")
 
 
 def test_several_at_once(box):
