@@ -75,6 +75,21 @@ def _vfsd_passthrough() -> System:
     )
 
 
+def _vfsd_overlay(name: str, upper: Callable[[Site], str]) -> System:
+    """Return vfsd's overlay over a directory on tmpfs, with an upper in memory or on tmpfs."""
+    command = [sys.executable, "-m", "vfsd", "mount", "--foreground"]
+    return System(
+        name,
+        "vfsd",
+        _never_missing,
+        lambda site: [
+            *(*command, str(site.mountpoint), "overlay"),
+            *("-o", f"lower={site.lower}", "-o", f"upper={upper(site)}"),
+        ],
+        layered=True,
+    )
+
+
 SYSTEMS = (
     System("tmpfs", "kernel", _never_missing),
     System(
@@ -85,9 +100,12 @@ SYSTEMS = (
             *("mount", "-t", "overlay", "overlay", "-o", _layers(site)),
             str(site.mountpoint),
         ],
+        layered=True,
     ),
     _vfsd("vfsd"),
     _vfsd_passthrough(),
+    _vfsd_overlay("vfsd-overlay", lambda _site: "memory"),
+    _vfsd_overlay("vfsd-overlay-dir", lambda site: str(site.upper)),
     _vfsd("vfsd-stock-loop", "--loop=stock"),
     _vfsd("vfsd-no-poll", "--poll-us=0"),
     _vfsd("vfsd-no-xattrs", "--no-xattrs"),
@@ -96,6 +114,7 @@ SYSTEMS = (
         "C",
         _needs_tool("fuse-overlayfs"),
         lambda site: ["fuse-overlayfs", "-f", "-o", _layers(site), str(site.mountpoint)],
+        layered=True,
     ),
     System(
         "bindfs",
@@ -111,12 +130,14 @@ SYSTEMS = (
             *("unionfs", "-f", "-o", "cow", f"{site.upper}=RW:{site.lower}=RO"),
             str(site.mountpoint),
         ],
+        layered=True,
     ),
     System(
         "ratarmount",
         "Python",
         downloads.ratarmount_missing,
         lambda site: downloads.ratarmount_command(site.upper, site.lower, site.mountpoint),
+        layered=True,
     ),
     System(
         "pyfuse3-example",

@@ -46,6 +46,8 @@ class Corpus:
         make_archive(self.archive, self.files)
         (self.tiny / "tree").mkdir(parents=True)
         (self.tiny / "tree" / "file").write_bytes(b"tiny\n")
+        (self.tiny / "old").mkdir()
+        (self.tiny / "old" / "file").write_bytes(b"tiny\n")
         (self.tiny / "big").write_bytes(b"tiny\n")
         makers = {
             "chunk": self._make_chunk,
@@ -55,6 +57,12 @@ class Corpus:
         }
         for name in sorted(wanted):
             makers[name]()
+
+    def lay(self, place: Path) -> None:
+        """Unpack the archive's tree as `old` in the directory `place`, which is made."""
+        place.mkdir(parents=True)
+        self._run(["tar", "-xf", str(self.archive)], place)
+        (place / "tree").rename(place / "old")
 
     def _make_chunk(self) -> None:
         self.chunk.write_bytes(random.Random(SEED).randbytes(CHUNK_MIB << 20))

@@ -9,6 +9,7 @@ Concurrency: one command at a time; the other systems' daemons are up but idle.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,11 @@ class Results:
 
 
 def start_all(
-    systems: tuple[System, ...], root: Path, placement: Placement, stack: ExitStack
+    systems: tuple[System, ...],
+    root: Path,
+    placement: Placement,
+    stack: ExitStack,
+    lay: Callable[[Path], None] | None = None,
 ) -> tuple[list[Mounted], dict[str, str]]:
     """Start what can be started; return it, and a reason for each of the others."""
     live: list[Mounted] = []
@@ -47,13 +52,25 @@ def start_all(
         reason = system.missing()
         if reason is None:
             try:
-                live.append(stack.enter_context(running(system, root / system.name, placement)))
+                started = running(system, root / system.name, placement, lay)
+                live.append(stack.enter_context(started))
             except StartError as error:
                 reason = f"it did not start: {error}"
         if reason is not None:
             missing[system.name] = reason
             say(f"without {system.name}: {reason}")
     return live, missing
+
+
+def layer_of_rounds(corpus: Corpus, rows: tuple[Row, ...], rounds: int) -> Callable[[Path], None]:
+    """Return what fills a read-only layer: a tree for each round, if a row wants one."""
+
+    def lay(place: Path) -> None:
+        if any(row.lower for row in rows):
+            for number in range(rounds):
+                corpus.lay(place / f"round{number}")
+
+    return lay
 
 
 def run_rounds(rows: tuple[Row, ...], live: list[Mounted], corpus: Corpus, rounds: int) -> Results:
@@ -67,6 +84,8 @@ def run_rounds(rows: tuple[Row, ...], live: list[Mounted], corpus: Corpus, round
         for mounted in live:
             if reason := mounted.system.excluded.get(row.name):
                 results.skipped[row.name, mounted.system.name] = reason
+            elif row.lower and not mounted.system.layered:
+                results.skipped[row.name, mounted.system.name] = "it has no read-only layer"
     for number in range(rounds):
         turn = number % len(live)
         for row in rows:

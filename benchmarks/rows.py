@@ -21,6 +21,7 @@ from corpus import CHUNK_MIB, Corpus
 from measure import drop_caches, run_script
 
 SEQUENTIAL_MIB = 1024
+APPENDS = 200
 
 Script = Callable[[Corpus], str]
 
@@ -31,7 +32,8 @@ class Row:
 
     `needs` names what must exist before: `tree`, `big` or `clone`, each made untimed by the
     row of that script when an earlier row did not leave it. `corpus` names the optional input
-    (see `Corpus.make`). `warm` and `cold` are the states described above.
+    (see `Corpus.make`). `warm` and `cold` are the states described above. A row with `lower`
+    works on the tree `old`, which a read-only layer held before the system was started.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row:
     before: str = ""
     warm: bool = False
     cold: bool = False
+    lower: bool = False
 
     def prepare(self, corpus: Corpus, place: Path) -> None:
         """Bring `place` into the state that the row starts from; untimed."""
@@ -69,6 +72,18 @@ def _stat_all(_corpus: Corpus) -> str:
 
 def _read_all(_corpus: Corpus) -> str:
     return "find tree -type f -print0 | xargs -0 cat"
+
+
+def _stat_lower(_corpus: Corpus) -> str:
+    return "find old -print0 | xargs -0 stat --format=%s"
+
+
+def _read_lower(_corpus: Corpus) -> str:
+    return "find old -type f -print0 | xargs -0 cat"
+
+
+def _append_lower(_corpus: Corpus) -> str:
+    return f'find old -type f | sort | head -n {APPENDS} | while read f; do echo more >> "$f"; done'
 
 
 def _write_big(corpus: Corpus) -> str:
@@ -119,6 +134,10 @@ ROWS = (
     Row("git-clone", "git clone", _clone, corpus="git", before="rm -rf clone big"),
     Row("git-status", "git status, warm", _status, needs="clone", corpus="git", warm=True),
     Row("npm-ci", "npm ci", _npm_ci, corpus="npm", before="rm -rf npm"),
+    Row("stat-lower", "stat a lower tree, cold", _stat_lower, cold=True, lower=True),
+    Row("read-lower", "read a lower tree, cold", _read_lower, cold=True, lower=True),
+    Row("append-lower", "append to 200 lower files", _append_lower, lower=True),
+    Row("remove-lower", "rm -rf of a lower tree", lambda _: "rm -rf old", lower=True),
     Row("gcc-build", "gcc, 50 files", _build, corpus="gcc", before="rm -rf build"),
 )
 

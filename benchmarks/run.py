@@ -21,7 +21,7 @@ import machine
 import report
 from catalogue import SYSTEMS, choose
 from corpus import Corpus
-from experiment import Results, run_rounds, say, start_all
+from experiment import Results, layer_of_rounds, run_rounds, say, start_all
 from measure import Placement
 from rows import ROWS, select
 from table import markdown, show
@@ -46,7 +46,8 @@ def main() -> int:
             corpus = Corpus(root / "corpus", files, environment(root))
             say(f"making the inputs in {root}")
             corpus.make({row.corpus for row in rows} - {""})
-            live, missing = start_all(systems, root, placement, stack)
+            lay = layer_of_rounds(corpus, rows, rounds)
+            live, missing = start_all(systems, root, placement, stack, lay)
             if not live:
                 return 1
             os.sched_setaffinity(0, placement.client)

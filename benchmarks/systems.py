@@ -89,6 +89,8 @@ class System:
     mount_kernel: Callable[[Site], list[str]] | None = None
     excluded: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     asked: Asked = Asked.ALWAYS
+    layered: bool = False
+    """It writes over what a read-only layer holds."""
 
 
 @dataclass(slots=True)
@@ -139,13 +141,18 @@ def find_requests(status: object) -> dict[str, int]:
 
 
 @contextmanager
-def running(system: System, root: Path, placement: Placement) -> Iterator[Mounted]:
+def running(
+    system: System, root: Path, placement: Placement, lay: Callable[[Path], None] | None = None
+) -> Iterator[Mounted]:
     """Start `system` with its directories below `root`; stop and unmount it on every way out.
 
-    Raises `StartError` when it does not come up.
+    `lay` fills a directory with what is to be in its read-only layer. Raises `StartError` when
+    it does not come up.
     """
     site = Site(root)
     site.make()
+    if system.layered and lay is not None:
+        lay(site.lower)
     if system.command is None and system.mount_kernel is None:
         yield Mounted(system, site, site.upper)
         return
