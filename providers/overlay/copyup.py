@@ -89,7 +89,8 @@ async def bring_up(union: Union, node: OverlayNode, *, limit_bytes: int | None =
             await upper.discard(stage)
         raise
     union.copied_up += 1
-    upper.origins += 1
+    if upper.seals and upper.fresh:
+        upper.copies.add(copy.number)
     union.nodes.brought_up(node, copy)
     if not node.is_directory:
         node.below = ()

@@ -109,7 +109,7 @@ async def note_of(union: Union, inner: Node) -> int | None:
     """Return the number that a file in the upper had before it was copied up, if it was."""
     upper = union.upper
     assert upper is not None
-    if upper.fresh and not upper.origins:
+    if upper.seals and upper.fresh and inner.number not in upper.copies:
         return None
     name = union.flavour.named(marks.OWN)
     return read_origin(await marks.own(upper.provider, inner, (name,)))

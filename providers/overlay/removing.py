@@ -24,6 +24,10 @@ from vfsd.provider import Stat
 async def unlink(union: Union, parent: OverlayNode, name: bytes) -> None:
     """Remove a name that is not a directory. ENOENT, EISDIR."""
     union.refresh(parent)
+    if parent.plain and not parent.below and parent.upper is not None and not union.partial:
+        # All there is to know is in the upper: no whiteouts, nothing below.
+        await union.upper_provider.unlink(parent.upper, name)
+        return
     located = await locate(union, parent, name)
     if located.entry is None:
         raise fail(errno.ENOENT, name)

@@ -40,8 +40,8 @@ class Upper:
         """Large files are copied up range by range."""
         self.fresh = False
         """Nothing was copied up into it before this overlay began."""
-        self.origins = 0
-        """How many files were copied up since."""
+        self.copies: set[int] = set()
+        """If fresh and not in memory: the files that were copied up since, by number."""
         self.number = 1
         """Which of the layers is written to; it need not exist yet."""
         self.root: Node | None = None
@@ -94,7 +94,7 @@ class Upper:
         """Return the same in a snapshot or fork of the provider, which keeps node numbers."""
         other = Upper(provider, seals=self.seals)
         other.writable = writable
-        other.partial, other.fresh, other.origins = self.partial, self.fresh, self.origins
+        other.partial, other.fresh = self.partial, self.fresh
         other.number = self.number
         other.root = None if self.root is None else Node(self.root.number)
         other.layers, other.work = Node(self.layers.number), Node(self.work.number)
@@ -132,21 +132,17 @@ class Upper:
     async def discard(self, name: bytes) -> None:
         """Remove what stands in the work directory, with all below it; what is gone is gone."""
         provider = self.provider
-        with suppress(FileNotFoundError):
-            entry = await provider.lookup(self.work, name)
-            if not stat_module.S_ISDIR(entry.stat.mode):
-                await provider.unlink(self.work, name)
-                return
-            waiting: list[tuple[Node, bytes, Node, bool]] = [(self.work, name, entry.node, False)]
-            while waiting:
-                parent, each, node, emptied = waiting.pop()
+        waiting: list[tuple[Node, bytes, bool]] = [(self.work, name, False)]
+        while waiting:
+            parent, each, emptied = waiting.pop()
+            with suppress(FileNotFoundError):
                 if emptied:
                     await provider.rmdir(parent, each)
                     continue
-                waiting.append((parent, each, node, True))
-                for child in await provider.readdir(node):
-                    entry = await provider.lookup(node, child)
-                    if stat_module.S_ISDIR(entry.stat.mode):
-                        waiting.append((node, child, entry.node, False))
-                    else:
-                        await provider.unlink(node, child)
+                try:
+                    await provider.unlink(parent, each)
+                except IsADirectoryError:
+                    node = (await provider.lookup(parent, each)).node
+                    waiting.append((parent, each, True))
+                    children = await provider.readdir(node)
+                    waiting.extend((node, child, False) for child in children)
