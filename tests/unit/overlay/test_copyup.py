@@ -172,7 +172,7 @@ class Endless(Handle):
         return pattern(offset, size)
 
     async def getattr(self):
-        raise NotImplementedError
+        return await self.owner.getattr(self.owner.root)
 
 
 def pattern(offset, size):
