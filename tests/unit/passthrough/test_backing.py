@@ -2,15 +2,16 @@
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
+from contextlib import ExitStack
 
 import pytest
 import trio
 
 from providers.passthrough.backing import is_local
 from providers.passthrough.threads import GRACE_S, THREADS_MAX, Threads
+from tests.fuse.loopserver import serving
 from tests.unit.passthrough.serving import served, until
 
 
@@ -45,42 +46,43 @@ async def test_files_on_a_mount_inside_have_numbers_of_their_own(tmpfs_inside):
             await files.rmdir(b"inner")
 
 
-class Bindfs:
-    """A file system served by another process, which can be made to stand still."""
+class Storage:
+    """A file system served by another process at ``mount``, which can be made to stand still."""
 
-    def __init__(self, source, target):
-        self.target = target
-        self.process = subprocess.Popen(
-            ["bindfs", "-f", source, target], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        device = os.stat(target.parent).st_dev
-        while os.stat(target).st_dev == device:
-            assert self.process.poll() is None
+    def __init__(self, root):
+        self.root = root
+        self.start()
+
+    def start(self):
+        self._ended = ExitStack()
+        server = self._ended.enter_context(serving(self.root, "stock"))
+        self._process = server.process
+        (self.root / "mount/d").mkdir()
+        (self.root / "mount/d/f").write_bytes(b"data")
 
     def stop(self):
-        self.process.send_signal(signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self):
         self.go_on()
-        subprocess.run(["fusermount3", "-u", "-z", self.target], check=True)
-        self.process.wait()
+        self._ended.close()
+        (self.root / "mount").rmdir()
+        (self.root / "control").unlink()
 
 
 @pytest.fixture
 def bound(tmp_path):
-    """A root with a FUSE file system mounted on ``inner``."""
-    if shutil.which("bindfs") is None:
-        pytest.skip("bindfs is missing")
+    """A root with a FUSE file system mounted on ``mount``."""
     (tmp_path / "source/d").mkdir(parents=True)
     (tmp_path / "source/d/f").write_bytes(b"data")
-    (tmp_path / "root/inner").mkdir(parents=True)
+    (tmp_path / "root").mkdir()
     (tmp_path / "root/f").write_bytes(b"outer")
-    served_by = Bindfs(tmp_path / "source", tmp_path / "root/inner")
-    yield tmp_path / "root", served_by
-    served_by.close()
+    storage = Storage(tmp_path / "root")
+    yield tmp_path / "root", storage
+    storage.close()
 
 
 def local(path):
@@ -95,20 +97,20 @@ def local(path):
 def test_what_is_local(bound):
     root, _ = bound
     assert local(root)
-    assert not local(root / "inner")
+    assert not local(root / "mount")
 
 
 @pytest.mark.fuse
 @pytest.mark.parametrize("place", ["root", "inside", "mounted later"])
 async def test_storage_that_hangs_holds_up_nobody_else(bound, tmp_path, place):
     root, storage = bound
-    start = root / "inner" if place == "root" else root
-    prefix = b"" if place == "root" else b"inner/"
+    start = root / "mount" if place == "root" else root
+    prefix = b"" if place == "root" else b"mount/"
     if place == "mounted later":
         storage.close()
     async with served(start) as files:
         if place == "mounted later":
-            storage.__init__(tmp_path / "source", root / "inner")
+            storage.start()
         provider = files.provider
         assert await files.get(prefix + b"d/f") == b"data"
         parent = await files.node(prefix + b"d")
@@ -147,7 +149,7 @@ async def test_storage_that_hangs_holds_up_nobody_else(bound, tmp_path, place):
 @pytest.mark.fuse
 async def test_what_waits_for_storage_can_be_cancelled(bound):
     root, storage = bound
-    async with served(root / "inner") as files:
+    async with served(root / "mount") as files:
         parent = await files.node(b"d")
         storage.stop()
         try:
@@ -161,7 +163,7 @@ async def test_what_waits_for_storage_can_be_cancelled(bound):
             assert trio.current_time() - start >= GRACE_S
         finally:
             storage.go_on()
-        await until(lambda: (root / "inner/d/new").exists(), "what was sent on its way")
+        await until(lambda: (root / "mount/d/new").exists(), "what was sent on its way")
         assert await files.names(b"d") == [b"f", b"new"]
 
 
