@@ -72,12 +72,3 @@ def vfsd_mount() -> Iterator[Callable[..., VfsdMount]]:
     yield start
     left = [each for mount in mounts for each in mount.close()]
     assert not left, "\n".join(left)
-
-
-@pytest.fixture(scope="session", params=["hot", "stock"])
-def shared_mount(request: pytest.FixtureRequest) -> Iterator[VfsdMount]:
-    """One mount per serving loop, for tests that work in a fresh directory of it each."""
-    mount = VfsdMount("-o", "size=256M,inodes=100000", "--loop", request.param)
-    yield mount
-    left = mount.close()
-    assert not left, "\n".join(left)

@@ -4,9 +4,13 @@ The fd is of O_PATH or of an open handle. What has no call for such an fd goes t
 /proc/self/fd, whose magic links lead to the open file itself: no name is resolved again, and
 a symlink's own attributes are changed, never its target's.
 
+The host's kernel takes setuid and setgid bits away as the provider's own user deserves it. Where
+that is root and works for somebody else, that one's group (`gid` in what follows, else None)
+says what falls besides; of a caller's groups only the first is known here.
+
 Concurrency: blocking calls without shared state, safe in any thread.
 
-Source: proc_pid_fd(5); inode(7) for what clears setuid and setgid bits.
+Source: proc_pid_fd(5); inode(7) for what clears setuid and setgid bits; tmpfs.
 """
 
 from __future__ import annotations
@@ -19,15 +23,13 @@ from providers.passthrough.held import HeldFd
 from vfsd.errors import fail
 from vfsd.provider import SetAttr
 
-SETID = stat_module.S_ISUID | stat_module.S_ISGID
-
 
 def path_of(fd: int) -> bytes:
     """Return the path that leads to the open file itself."""
     return b"/proc/self/fd/%d" % fd
 
 
-def change(fd: HeldFd, changes: SetAttr, by_root: bool) -> os.stat_result:
+def change(fd: HeldFd, changes: SetAttr, gid: int | None) -> os.stat_result:
     """Change attributes and return all of them; what may fail for lack of room comes first."""
     before = os.fstat(fd.fd)
     kind = stat_module.S_IFMT(before.st_mode)
@@ -37,8 +39,8 @@ def change(fd: HeldFd, changes: SetAttr, by_root: bool) -> os.stat_result:
         _chown(fd.fd, changes.uid, changes.gid)
     mode = changes.mode
     now = os.fstat(fd.fd)
-    if mode is None and kind == stat_module.S_IFREG:
-        mode = _cleared(now, changes, by_root)
+    if mode is None and gid is not None and kind == stat_module.S_IFREG:
+        mode = _cleared(now, before.st_gid, changes, gid)
     if mode is not None and mode != stat_module.S_IMODE(now.st_mode):
         _chmod(fd.fd, kind, mode)
     elif changes.mode is not None:
@@ -51,27 +53,27 @@ def change(fd: HeldFd, changes: SetAttr, by_root: bool) -> os.stat_result:
     return os.fstat(fd.fd)
 
 
-def drop_setid(fd: int) -> None:
-    """Clear the bits that a write by someone else than root takes away."""
+def drop_setid(fd: int, gid: int) -> None:
+    """Clear the bits that a write by somebody of group `gid` takes away."""
     stat = os.fstat(fd)
-    mode = _without_setid(stat_module.S_IMODE(stat.st_mode))
+    mode = _without_setid(stat_module.S_IMODE(stat.st_mode), stat.st_gid, gid)
     if mode != stat_module.S_IMODE(stat.st_mode):
         os.fchmod(fd, mode)
 
 
-def _without_setid(mode: int) -> int:
-    # setgid without group execution marks mandatory locking, and stays.
-    gone = SETID if mode & stat_module.S_IXGRP else stat_module.S_ISUID
-    return mode & ~gone
+def _without_setid(mode: int, file_gid: int, gid: int) -> int:
+    mode &= ~stat_module.S_ISUID
+    # setgid without group execution once marked mandatory locking, and stays for the group.
+    if mode & stat_module.S_IXGRP or gid != file_gid:
+        mode &= ~stat_module.S_ISGID
+    return mode
 
 
-def _cleared(stat: os.stat_result, changes: SetAttr, by_root: bool) -> int | None:
+def _cleared(stat: os.stat_result, file_gid: int, changes: SetAttr, gid: int) -> int | None:
     """Return the mode without setuid and setgid if this change takes them away."""
-    mode = stat_module.S_IMODE(stat.st_mode)
-    owner_changes = changes.uid is not None or changes.gid is not None
-    if owner_changes or (changes.size is not None and not by_root):
-        return _without_setid(mode)
-    return None
+    if changes.uid is None and changes.gid is None and changes.size is None:
+        return None
+    return _without_setid(stat_module.S_IMODE(stat.st_mode), file_gid, gid)
 
 
 def _resize(fd: HeldFd, kind: int, size: int) -> None:

@@ -35,7 +35,6 @@ class FileMethods(Host):
                 node, lambda dirfd, name: look.stat_at(dirfd, name, node.identity)
             )
         node.nlink = found.st_nlink
-        node.setid = bool(found.st_mode & 0o6000)
         return stat_of(found)
 
     # -- symlinks -------------------------------------------------------------------------
@@ -53,22 +52,21 @@ class FileMethods(Host):
         if not stat_module.S_ISREG(node.kind):
             codes = {stat_module.S_IFDIR: errno.EISDIR, stat_module.S_IFLNK: errno.ELOOP}
             raise fail(codes.get(node.kind, errno.ENXIO))
-        change = bool(flags & os.O_TRUNC)
+        change, gid = bool(flags & os.O_TRUNC), self._fallible(caller)
         if node.fds:
             known = node.fds[0]
             held, stat = await self._access.run(
-                node.slow, lambda: look.open_again(known.fd, flags), change=change
+                node.slow, lambda: look.open_again(known.fd, flags, gid), change=change
             )
         else:
             held, stat = await self._access.at_place(
                 node,
-                lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags),
+                lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags, gid),
                 change=change,
             )
         if change:
             node.own_ctime_ns = stat.st_ctime_ns
-        node.setid = bool(stat.st_mode & 0o6000)
-        return PassthroughHandle(self, node, held, flags, caller.uid)
+        return PassthroughHandle(self, node, held, flags, gid)
 
     async def statfs(self) -> StatFs:
         root = self._access.root
@@ -92,12 +90,11 @@ class FileMethods(Host):
 
     async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:
         assert isinstance(node, HostNode)
-        by_root = caller.uid == 0
+        gid = self._fallible(caller)
         found = await self._access.on_file(
-            node, lambda held: changing.change(held, changes, by_root), change=True
+            node, lambda held: changing.change(held, changes, gid), change=True
         )
         node.own_ctime_ns = found.st_ctime_ns
-        node.setid = bool(found.st_mode & 0o6000)
         return stat_of(found)
 
     async def getxattr(self, node: Node, name: bytes) -> bytes:

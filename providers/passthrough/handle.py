@@ -48,16 +48,19 @@ _view = memoryview(_scratch)
 class PassthroughHandle(Handle):
     """See the module; `release` ends it."""
 
-    __slots__ = ("_beside", "_flags", "_held", "_privileged", "_provider", "node")
+    __slots__ = ("_beside", "_flags", "_gid", "_held", "_provider", "node")
 
-    def __init__(self, provider: Host, node: HostNode, held: HeldFd, flags: int, uid: int) -> None:
+    def __init__(
+        self, provider: Host, node: HostNode, held: HeldFd, flags: int, gid: int | None
+    ) -> None:
         self._provider = provider
         self.node = node
         self._held: HeldFd | None = held
         self._beside: HeldFd | None = None
         """The same file, open so that nothing is appended."""
         self._flags = flags
-        self._privileged = uid == 0
+        self._gid = gid
+        """Of whom setuid and setgid bits fall by writing; None if the host sees to it."""
         node.fds.append(held)
 
     def _fd(self) -> HeldFd:
@@ -79,18 +82,14 @@ class PassthroughHandle(Handle):
         held = self._fd()
         if not held.writable:
             raise fail(errno.EBADF)
-        node = self.node
-        drop = node.setid and not self._privileged
+        gid = self._gid
 
         def write() -> tuple[int, os.stat_result]:
-            if drop:
-                drop_setid(held.fd)
+            if gid is not None:
+                drop_setid(held.fd, gid)
             return _write_all(held.fd, offset, data), os.fstat(held.fd)
 
-        written = await self._change(write, len(data))
-        if drop:
-            node.setid = False
-        return written
+        return await self._change(write, len(data))
 
     async def write_back(self, offset: int, data: bytes) -> int:
         held = self._fd()
@@ -121,7 +120,7 @@ class PassthroughHandle(Handle):
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
-            self._beside = open_again(held.fd, os.O_WRONLY)[0]
+            self._beside = open_again(held.fd, os.O_WRONLY, None)[0]
         return _write_all(self._beside.fd, offset, data)
 
     async def getattr(self) -> Stat:

@@ -22,7 +22,7 @@ from providers.passthrough.access import Access, Route
 from providers.passthrough.held import HeldFd
 from providers.passthrough.linkview import LinkView
 from providers.passthrough.live import Live
-from providers.passthrough.look import Found, stat_of
+from providers.passthrough.look import Found, KnownLink, stat_of
 from providers.passthrough.making import Owner
 from providers.passthrough.nodes import HostNode
 from providers.passthrough.options import Options
@@ -82,6 +82,17 @@ class Host(Provider):
     def _owner(self, caller: Caller) -> Owner | None:
         return Owner(caller.uid, caller.gid) if self._owned else None
 
+    def _fallible(self, caller: Caller) -> int | None:
+        """Return the group by which setuid and setgid bits fall; None if the host sees to it."""
+        return caller.gid if self._owned and caller.uid else None
+
+    def _known_link(self, parent: HostNode, name: bytes) -> KnownLink | None:
+        """Return what is known of the symlink that was last seen there."""
+        node = self._table.at(parent, name)
+        if node is None or node.target is None:
+            return None
+        return KnownLink(node.identity, node.target)
+
     async def _entry(self, route: Route, name: bytes, found: Found, *, made: bool = False) -> Entry:
         """Note what was found, and say it in the contract's words.
 
@@ -93,6 +104,7 @@ class Host(Provider):
             stat = await self._links.stat(parent, found, stat, route.slow, made=made)
         node = self._table.found(parent, name, found.stat, found.mark)
         node.slow = route.slow
+        node.target = found.target
         if node.nlink > 1:
             self._live.attend_file(node, route, name)
         return Entry(node, stat)

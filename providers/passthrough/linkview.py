@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from providers.passthrough import look
 from providers.passthrough.access import Access, Route
+from providers.passthrough.held import HeldFd
 from providers.passthrough.links import LinkRules, below, shown_target
 from providers.passthrough.look import Found, stat_of
 from providers.passthrough.nodes import HostNode
@@ -44,6 +45,8 @@ class LinkView:
         )
         self.mountpoint: bytes | None = None
         """Absolute links to below it lead into the tree that shows this provider."""
+        self.judges = not rules.keep
+        """What a link shows depends on its target."""
         _views.add(self)
 
     def close(self) -> None:
@@ -52,7 +55,7 @@ class LinkView:
 
     async def shown(self, parent: HostNode, target: bytes, slow: bool) -> bytes:
         """Return what `readlink` is to give for a link in `parent`. EACCES."""
-        if self._rules.keep:
+        if not self.judges:
             return target
         mountpoint = self.mountpoint
         if mountpoint is not None and _leads_into(mountpoint, target):
@@ -75,7 +78,7 @@ class LinkView:
         if node.parent is None:
             raise fail(errno.ESTALE)
         shown = await self.shown(node.parent, target, node.slow)
-        if not self._rules.keep:
+        if self.judges:
             self._read.add(node)
         return shown
 
@@ -105,11 +108,17 @@ class LinkView:
 
     async def getattr(self, node: HostNode) -> Stat:
         """Return the attributes of a link that is known."""
-        found = await self._access.on_file(
-            node, lambda held: Found(os.fstat(held.fd), node.mark, os.readlink(b"", dir_fd=held.fd))
-        )
+        judges = self.judges
+
+        def look_at(held: HeldFd) -> Found:
+            target = node.target
+            if judges and target is None:
+                target = os.readlink(b"", dir_fd=held.fd)
+            return Found(os.fstat(held.fd), node.mark, target)
+
+        found = await self._access.on_file(node, look_at)
         stat = stat_of(found.stat)
-        if node.parent is None:
+        if node.parent is None or found.target is None:
             return stat
         return await self.stat(node.parent, found, stat, node.slow)
 

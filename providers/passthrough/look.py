@@ -12,9 +12,10 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from providers.passthrough.changing import drop_setid
 from providers.passthrough.held import HeldFd
 from providers.passthrough.nodes import Identity
 from providers.passthrough.syscalls import file_mark
@@ -32,8 +33,18 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 """What a name gives where the file it stood for was, by now, removed or replaced."""
 
 
+KIND_LINK = stat_module.S_IFLNK
+
+
+class KnownLink(NamedTuple):
+    """A symlink whose target was read before; it never changes, the link is only replaced."""
+
+    identity: Identity
+    target: bytes
+
+
 class Found(NamedTuple):
-    """What a name stands for; `target` is a symlink's."""
+    """What a name stands for; `target` is a symlink's, if it was read."""
 
     stat: os.stat_result
     mark: bytes
@@ -50,22 +61,30 @@ def stat_of(stat: os.stat_result) -> Stat:
     )
 
 
-def look(dirfd: int, name: bytes) -> Found:
-    """Return what `name` stands for. ENOENT, ENOTDIR."""
+def look(dirfd: int, name: bytes, links: bool, known: KnownLink | None = None) -> Found:
+    """Return what `name` stands for. ENOENT, ENOTDIR.
+
+    `links` are read, which moves their atime, but for the one that is `known`.
+    """
     stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
     target = None
-    if stat_module.S_ISLNK(stat.st_mode):
+    if links and stat_module.S_ISLNK(stat.st_mode):
+        mark = file_mark(dirfd, name)
+        if known is not None and known.identity == (stat.st_dev, stat.st_ino, KIND_LINK, mark):
+            return Found(stat, mark, known.target)
         target = os.readlink(name, dir_fd=dirfd)
         stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)  # reading moved its atime
     return Found(stat, file_mark(dirfd, name), target)
 
 
-def look_many(dirfd: int, names: Sequence[bytes]) -> list[Found | None]:
+def look_many(
+    dirfd: int, names: Sequence[bytes], links: bool, known: Mapping[bytes, KnownLink]
+) -> list[Found | None]:
     """Look at each name; None for what is gone."""
     found: list[Found | None] = []
     for name in names:
         try:
-            found.append(look(dirfd, name))
+            found.append(look(dirfd, name, links, known.get(name)))
         except FileNotFoundError:
             found.append(None)
     return found
@@ -126,7 +145,7 @@ def hold_at(dirfd: int, name: bytes, identity: Identity) -> HeldFd:
 
 
 def open_at(
-    dirfd: int, name: bytes, identity: Identity, flags: int
+    dirfd: int, name: bytes, identity: Identity, flags: int, gid: int | None
 ) -> tuple[HeldFd, os.stat_result]:
     """Open the regular file that was last seen there. ESTALE, EISDIR, ENXIO, ELOOP."""
     with gone_is_stale():
@@ -134,7 +153,7 @@ def open_at(
     held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
     stat = os.fstat(fd)
     check_same(stat, identity, fd)
-    return opened(held, stat, flags)
+    return opened(held, stat, flags, gid)
 
 
 class gone_is_stale:
@@ -147,19 +166,23 @@ class gone_is_stale:
             raise fail(errno.ESTALE) from error
 
 
-def open_again(path_fd: int, flags: int) -> tuple[HeldFd, os.stat_result]:
+def open_again(path_fd: int, flags: int, gid: int | None) -> tuple[HeldFd, os.stat_result]:
     """Open the regular file that an fd already leads to. EISDIR, ENXIO."""
     check_regular(os.fstat(path_fd))
     # A magic link leads to the open file itself: no name is resolved.
     fd = os.open(b"/proc/self/fd/%d" % path_fd, flags & OPEN_FLAGS | ALWAYS & ~os.O_NOFOLLOW)
     held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
-    return opened(held, os.fstat(fd), flags)
+    return opened(held, os.fstat(fd), flags, gid)
 
 
-def opened(held: HeldFd, stat: os.stat_result, flags: int) -> tuple[HeldFd, os.stat_result]:
-    """Check what was opened, and only then empty it if that was asked for."""
+def opened(
+    held: HeldFd, stat: os.stat_result, flags: int, gid: int | None
+) -> tuple[HeldFd, os.stat_result]:
+    """Check what was opened, and only then empty it if that was asked for; `gid` as changing.py."""
     check_regular(stat)
     if flags & os.O_TRUNC:
+        if gid is not None:
+            drop_setid(held.fd, gid)
         if held.writable:
             os.ftruncate(held.fd, 0)
         else:

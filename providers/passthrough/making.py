@@ -39,7 +39,7 @@ class Owner(NamedTuple):
 
 
 def create(
-    dirfd: int, name: bytes, mode: int, flags: int, owner: Owner | None
+    dirfd: int, name: bytes, mode: int, flags: int, owner: Owner | None, gid: int | None
 ) -> tuple[Found, HeldFd]:
     """Make and open a regular file, or open the one that exists unless O_EXCL is set."""
     asked = flags & OPEN_FLAGS | ALWAYS
@@ -58,7 +58,7 @@ def create(
             held = HeldFd(os.open(name, asked, dir_fd=dirfd), writable=writable)
         except FileNotFoundError:
             continue
-        held, stat = opened(held, os.fstat(held.fd), flags)
+        held, stat = opened(held, os.fstat(held.fd), flags, gid)
         return Found(stat, file_mark(dirfd, name), None), held
     raise fail(errno.EBUSY, name)
 
@@ -67,21 +67,21 @@ def mknod(dirfd: int, name: bytes, mode: int, rdev: int, owner: Owner | None) ->
     """Make a file of the type in `mode`."""
     os.mknod(name, mode & ~0o7000, rdev, dir_fd=dirfd)
     _give(dirfd, name, mode, owner, None)
-    return look(dirfd, name)
+    return look(dirfd, name, links=False)
 
 
 def mkdir(dirfd: int, name: bytes, mode: int, owner: Owner | None) -> Found:
     """Make a directory; the kernel hands down setgid."""
     os.mkdir(name, mode & 0o1777, dir_fd=dirfd)
     _give(dirfd, name, mode, owner, None)
-    return look(dirfd, name)
+    return look(dirfd, name, links=False)
 
 
 def symlink(dirfd: int, name: bytes, target: bytes, owner: Owner | None) -> Found:
     """Make a symlink with the target as given; where it leads is judged when it is read."""
     os.symlink(target, name, dir_fd=dirfd)
-    _give(dirfd, name, None, owner, None)
-    return look(dirfd, name)
+    stat = _give(dirfd, name, None, owner, None)
+    return Found(stat, file_mark(dirfd, name), target)
 
 
 def link(fd: int, dirfd: int, name: bytes) -> Found:
@@ -89,7 +89,7 @@ def link(fd: int, dirfd: int, name: bytes) -> Found:
     if stat_module.S_ISDIR(os.fstat(fd).st_mode):
         raise fail(errno.EPERM)
     linkat_fd(fd, dirfd, name)
-    return look(dirfd, name)
+    return look(dirfd, name, links=True)
 
 
 def hold(dirfd: int, name: bytes) -> HeldFd | None:

@@ -28,8 +28,11 @@ class NameMethods(Host):
     async def lookup(self, parent: Node, name: bytes) -> Entry:
         directory, route = self._parent(parent, name)
         self._live.attend(route)
+        links, known = self._links.judges, self._known_link(directory, name)
         try:
-            found = await self._access.run(route.slow, lambda: look.look(route.fd(), name))
+            found = await self._access.run(
+                route.slow, lambda: look.look(route.fd(), name, links, known)
+            )
         except FileNotFoundError:
             self._access.keep(route)
             self._strayed(self._table.left(directory, name))
@@ -45,7 +48,13 @@ class NameMethods(Host):
         for name in names:
             self._access.directory(parent, name)
         self._live.attend(route)
-        found = await self._access.run(route.slow, lambda: look.look_many(route.fd(), names))
+        links = self._links.judges
+        known = {
+            name: link for name in names if (link := self._known_link(parent, name)) is not None
+        }
+        found = await self._access.run(
+            route.slow, lambda: look.look_many(route.fd(), names, links, known)
+        )
         self._access.keep(route)
         entries: list[Entry | None] = []
         for name, each in zip(names, found, strict=True):
@@ -75,16 +84,16 @@ class NameMethods(Host):
         self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[Entry, PassthroughHandle]:
         _, route = self._parent(parent, name)
-        owner = self._owner(caller)
+        owner, gid = self._owner(caller), self._fallible(caller)
         found, held = await self._access.run(
             route.slow,
-            lambda: making.create(route.fd(), name, mode, flags, owner),
+            lambda: making.create(route.fd(), name, mode, flags, owner, gid),
             change=True,
         )
         self._access.keep(route)
         entry = self._made(route, await self._entry(route, name, found, made=True))
         assert isinstance(entry.node, HostNode)
-        return entry, PassthroughHandle(self, entry.node, held, flags, caller.uid)
+        return entry, PassthroughHandle(self, entry.node, held, flags, gid)
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
         _, route = self._parent(parent, name)

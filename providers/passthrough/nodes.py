@@ -61,7 +61,7 @@ class HostNode(Node):
 
     __slots__ = (
         *("__weakref__", "closing", "dev", "fds", "ino", "kind", "mark", "more", "name"),
-        *("nlink", "own_ctime_ns", "parent", "setid", "slow", "watch"),
+        *("nlink", "own_ctime_ns", "parent", "slow", "target", "watch"),
     )
 
     def __init__(self, number: int, key: Key, mark: bytes, kind: int) -> None:
@@ -78,8 +78,8 @@ class HostNode(Node):
         """Its link count when it was last looked at."""
         self.fds: list[HeldFd] = []
         """Ways to it that need no name: of open handles, or since its last name went."""
-        self.setid = False
-        """It may have setuid or setgid bits, which writing must clear."""
+        self.target: bytes | None = None
+        """A symlink's, if it was read; it cannot change."""
         self.slow = False
         """It lies on storage that may block."""
         self.own_ctime_ns = 0
@@ -136,7 +136,6 @@ class NodeTable:
             self._by_key[key] = node
             self._by_number[node.number] = node
         node.nlink = stat.st_nlink
-        node.setid = bool(stat.st_mode & 0o6000)
         if node is not self.root and (node.parent is not parent or node.name != name):
             self.place(node, parent, name)
             if known and kind == stat_module.S_IFDIR:

@@ -106,7 +106,7 @@ class Reconciler:
         if node.parent is None:
             return None
         try:
-            found = look(self._directory(node.parent).fd, node.name)
+            found = look(self._directory(node.parent).fd, node.name, links=False)
         except OSError:
             return None
         return found if _is(node, found) else None
@@ -115,7 +115,7 @@ class Reconciler:
         known = self._table.at(directory, name)
         try:
             held = self._directory(directory)
-            found = look(held.fd, name)
+            found = look(held.fd, name, links=False)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
                 self._absent(directory, name, known)

@@ -156,7 +156,9 @@ class Operations(pyfuse3.Operations):
     @handler
     async def listxattr(self, ino: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         inode = self._inode(ino)
-        return await inode.attachment.provider.listxattr(inode.node)
+        names = await inode.attachment.provider.listxattr(inode.node)
+        # The kernel lets others neither read nor write these, but leaves the listing to us.
+        return [name for name in names if not (ctx.uid and name.startswith(b"trusted."))]
 
     @handler
     async def setxattr(

@@ -1,5 +1,7 @@
 """Every case on tmpfs and on a vfsd mount: what is seen must be equal.
 
+A mount of memory, and one that passes a directory of tmpfs through.
+
 tmpfs on the same machine is the oracle, so no case says what is right. Where vfsd differs on
 purpose, differences.py says how and why.
 """
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mounted.daemon import VfsdMount
 from tests.mounted.posix import runner as _runner  # noqa: F401 - fills the table
 from tests.mounted.posix.differences import DIFFERENCES, RACES, STOCK_DIFFERENCES
 from tests.mounted.posix.observe import CASES
@@ -56,6 +59,26 @@ def runner():
     runner.close()
 
 
+@pytest.fixture(scope="module", params=["hot", "stock", "passthrough"])
+def served(request):
+    """A directory of a mount: of the memory provider by each serving loop, and of tmpfs."""
+    loop = "hot" if request.param == "passthrough" else request.param
+    mount = VfsdMount("-o", "size=256M,inodes=100000", "--loop", loop)
+    path = mount.path
+    backing = tempfile.mkdtemp(prefix="vfsd-test-", dir="/dev/shm")
+    os.chmod(backing, 0o755)
+    if request.param == "passthrough":
+        path = mount.path / "backed"
+        attached = mount.vfsd("attach", backing, str(path), "--links", "keep")
+        assert attached.returncode == 0, attached.stderr
+    yield path
+    if request.param == "passthrough":
+        assert mount.vfsd("detach", str(path)).returncode == 0
+    left = mount.close()
+    shutil.rmtree(backing)
+    assert not left, "\n".join(left)
+
+
 @pytest.fixture(scope="module")
 def oracle():
     """A directory on tmpfs that every user may enter."""
@@ -90,14 +113,14 @@ def expectations(runner, oracle):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name, runner, expectations, shared_mount, request):
+def test_case(name, runner, expectations, served, request):
     if CASES[name].root and os.geteuid() != 0:
         pytest.skip("the case needs to be root")
     expected = expectations(name)
     assert expected, "a case without an observation proves nothing"
     if name in RACES:
         request.applymarker(pytest.mark.xfail(reason=RACES[name], strict=False))
-    seen = runner.see(name, fresh(shared_mount.path, name))
+    seen = runner.see(name, fresh(served, name))
     difference = DIFFERENCES.get(name)
     if "stock" in request.node.callspec.id.split("-"):
         difference = STOCK_DIFFERENCES.get(name, difference)

@@ -2,7 +2,7 @@
 
 import os
 
-from tests.mounted.posix.observe import case, moved_times, outcome, write_file
+from tests.mounted.posix.observe import as_user, case, moved_times, outcome, write_file
 
 
 @case
@@ -70,4 +70,5 @@ def trusted_namespace(d):
         "set": outcome(os.setxattr, d / "f", "trusted.a", b"1"),
         "get": outcome(os.getxattr, d / "f", "trusted.a"),
         "list": os.listxattr(d / "f"),
+        "list of another": as_user(lambda: os.listxattr(d / "f")),
     }
