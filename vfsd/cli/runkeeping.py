@@ -15,7 +15,6 @@ import os
 import time
 from contextlib import ExitStack, suppress
 
-from vfsd.cli.apply import main as apply
 from vfsd.cli.runoptions import Given
 from vfsd.cli.runpolicy import base_of
 from vfsd.errors import UserError
@@ -25,10 +24,8 @@ from vfsd.sandbox.changes import changed_since
 from vfsd.sandbox.overlaid import Overlaid
 from vfsd.sandbox.runs import Run
 from vfsd.sandbox.served import Served
-from vfsd.snapshots.collection import remove
 from vfsd.snapshots.folding import LAYERS_MAX
 from vfsd.snapshots.leasing import Lease
-from vfsd.snapshots.settling import settle_in_background
 from vfsd.snapshots.store import Store
 
 
@@ -105,6 +102,8 @@ class Keeping:
             parent=None if lease is None else lease.snapshot.name,
             replace=replace,
         )
+        from vfsd.snapshots.settling import settle_in_background
+
         # Where that cannot be started, `vfsd gc` does it.
         with suppress(OSError):
             settle_in_background(self._store, name)
@@ -122,6 +121,10 @@ class Keeping:
                 f"{touched} was changed outside while the command ran, so nothing was written"
                 f" back; what it wrote is kept as {name}, and 'vfsd apply --force {name}' writes it"
             )
+        # Imported here: most runs that keep something do without, and it takes its time.
+        from vfsd.cli.apply import main as apply
+        from vfsd.snapshots.collection import remove
+
         if apply("apply", ["--quiet", name]) != ExitCode.OK:
             raise UserError(
                 f"not all was written back; what the command wrote is kept as {name}, and 'vfsd"
