@@ -24,7 +24,7 @@ from vfsd.sandbox.changes import changed_since
 from vfsd.sandbox.overlaid import Overlaid
 from vfsd.sandbox.runs import Run
 from vfsd.sandbox.served import Served
-from vfsd.snapshots.folding import LAYERS_MAX
+from vfsd.snapshots.background import settle_in_background
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.store import Store
 
@@ -102,8 +102,6 @@ class Keeping:
             parent=None if lease is None else lease.snapshot.name,
             replace=replace,
         )
-        from vfsd.snapshots.settling import settle_in_background
-
         # Where that cannot be started, `vfsd gc` does it.
         with suppress(OSError):
             settle_in_background(self._store, name)
@@ -141,12 +139,6 @@ class Keeping:
         if self._given.has("--from") and (self._given.has("--base") or self._given.has("--files")):
             raise _wrong("--from NAME brings its own base; leave --base out")
         lease = self._stack.enter_context(self._store.lease(name))
-        if len(lease.layers) >= LAYERS_MAX and self._name is not None:
-            raise UserError(
-                f"the snapshot {name!r} has {len(lease.layers)} layers, and no more fit on it;"
-                " 'vfsd gc' folds them",
-                ExitCode.REFUSED,
-            )
         return lease
 
     def _base_of_fork(self, lease: Lease) -> Base:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from vfsd.snapshots import records
 from vfsd.snapshots.durable import settle_staged
 from vfsd.snapshots.kept import DIR, Layer
+from vfsd.snapshots.kept import LAYERS_MAX as LAYERS_MAX
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.locking import locked
 from vfsd.snapshots.merging import merge
@@ -30,8 +31,6 @@ from vfsd.snapshots.unpacking import tree_of
 if TYPE_CHECKING:
     from vfsd.snapshots.store import Store
 
-LAYERS_MAX = 64
-"""No chain is longer: the kernel's overlayfs takes 500, and the text of a mount's options 4 KiB."""
 
 LAYERS_SOON = 32
 """Deeper chains are folded in the background, long before a save would have to."""

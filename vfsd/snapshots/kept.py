@@ -38,6 +38,9 @@ from vfsd.snapshots.refusals import Damaged
 DIR = "dir"
 PACKED = "packed"
 
+LAYERS_MAX = 64
+"""No chain is longer: the kernel's overlayfs takes 500, and the text of a mount's options 4 KiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -20,12 +20,11 @@ from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import PACKED, Layer, boot
 from vfsd.snapshots.layered import LayeredView
 from vfsd.snapshots.locking import hold, locked
-from vfsd.snapshots.packlayer import PackLayer
 from vfsd.snapshots.refusals import Damaged
-from vfsd.snapshots.unpacking import tree_of
 from vfsd.snapshots.view import TreeView
 
 if TYPE_CHECKING:
+    from vfsd.snapshots.packlayer import PackLayer
     from vfsd.snapshots.store import Store
 
 
@@ -61,7 +60,7 @@ class Lease:
 
         A packed layer is unpacked when it is first asked for. Damaged, StoreFull.
         """
-        return [tree_of(self._store, layer) for layer in self.layers]
+        return [self._tree(layer) for layer in self.layers]
 
     def source(self, layer: Layer) -> tuple[str, dict[str, str]]:
         """Return what opens one of the layers to be served, as a source with its options."""
@@ -89,11 +88,22 @@ class Lease:
     def _open(self, layer: Layer) -> HostTree | PackLayer:
         place = self._store.place
         if layer.kind == PACKED:
+            from vfsd.snapshots.packlayer import PackLayer
+
             try:
                 return PackLayer(layer.id, place.layer(layer.id, "pack"))
             except FileNotFoundError as error:
                 raise Damaged(f"the layer {layer.id} is damaged: its archive is missing") from error
-        return HostTree(tree_of(self._store, layer), marks=True, kind="layer")
+        return HostTree(self._tree(layer), marks=True, kind="layer")
+
+    def _tree(self, layer: Layer) -> str:
+        tree = self._store.place.layer(layer.id, "tree")
+        if os.path.isdir(tree):
+            return tree
+        # Imported here: a sandbox on directories starts faster without archives.
+        from vfsd.snapshots.unpacking import tree_of
+
+        return tree_of(self._store, layer)
 
     def close(self) -> None:
         """Give the lease back. May be called twice."""

@@ -21,7 +21,6 @@ Concurrency: immutable.
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 
 from vfsd.errors import UserError
@@ -47,7 +46,7 @@ def default_root() -> str:
 
 def new_id() -> str:
     """Return a name for a layer or a staging directory: short, since mounts list many."""
-    return secrets.token_hex(ID_DIGITS // 2)
+    return os.urandom(ID_DIGITS // 2).hex()
 
 
 def is_id(text: str) -> bool:

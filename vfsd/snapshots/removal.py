@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -84,7 +83,7 @@ class _Removal:
         self._fd = -1
         self._moved = 0
         self.freed_bytes = 0
-        self._unlike = secrets.token_hex(8)
+        self._unlike = os.urandom(8).hex()
 
     def run(self) -> None:
         """Empty the directory."""

@@ -55,18 +55,6 @@ def is_settled(snapshot: Snapshot) -> bool:
     return snapshot.settled and len(snapshot.chain) <= LAYERS_SOON
 
 
-def settle_in_background(store: Store, name: str) -> int:
-    """Start a process of its own that settles the snapshot, and return its id.
-
-    It outlives the caller and shares none of its descriptors. A caller that lives long uses
-    `settle` in a thread instead, since it would have to wait for the child's end.
-    """
-    # -P: what lies in the current directory is not ours to import.
-    arguments = [sys.executable, "-P", "-m", __spec__.name, store.place.root, name]
-    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
-    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=null, setsid=True)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Settle one snapshot; nobody reads what this program says."""
     os.nice(10)

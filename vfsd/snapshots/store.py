@@ -20,17 +20,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from vfsd.snapshots import records
 from vfsd.snapshots.adoption import adopt_directory, adopt_file, give_back
-from vfsd.snapshots.folding import LAYERS_MAX as LAYERS_MAX
-from vfsd.snapshots.folding import folded
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import DIR, PACKED, Layer, Snapshot, boot, layer_of, snapshot_of
+from vfsd.snapshots.kept import LAYERS_MAX as LAYERS_MAX
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.locking import locked
 from vfsd.snapshots.names import check_name, is_name
@@ -178,7 +176,7 @@ class Store:
                 return False
         except (NotFound, Damaged):
             return False
-        temporary = self.place.staged(f"record-{secrets.token_hex(8)}")
+        temporary = self.place.staged(f"record-{os.urandom(8).hex()}")
         records.write(temporary, new.to_record(), durable=True)
         os.rename(temporary, self.place.snapshot(old.name))
         records.sync_directory(self.place.snapshots)
@@ -197,7 +195,7 @@ class Store:
         below = None if base is None else os.path.abspath(os.fsencode(base))
         words = tuple(map(os.fsencode, command))
         now = time.time_ns()
-        own = secrets.token_bytes(8)
+        own = os.urandom(8)
         return Snapshot(name, own, tuple(chain), below, now, words, parent, settled, boot())
 
     def _seal(
@@ -218,6 +216,8 @@ class Store:
             made = []
             chain = new.chain
             if len(chain) >= LAYERS_MAX:
+                # Imported here: it reads archives, which a save of a directory does without.
+
                 made.append(held.enter_context(self._folded(chain)))
                 chain = (made[0].id,)
             staging = held.enter_context(self.stage())
@@ -246,6 +246,9 @@ class Store:
     @contextmanager
     def _folded(self, chain: Sequence[str]) -> Iterator[Staging]:
         """Make one layer of a chain that is too deep; it goes again unless it is released."""
+        # Imported here: it reads archives, which most saves do without.
+        from vfsd.snapshots.folding import folded
+
         layers = tuple(map(self.layer, chain))
         with folded(self, layers) as below:
             with locked(self.place.lock, exclusive=False):
@@ -286,7 +289,7 @@ class Store:
 
     def write_format(self) -> None:
         """Write the store's own record, in the place of any that is there."""
-        temporary = self.place.staged(f"record-{secrets.token_hex(8)}")
+        temporary = self.place.staged(f"record-{os.urandom(8).hex()}")
         with locked(self.place.lock, exclusive=False):
             records.write(temporary, {"layout": records.VERSION}, durable=True)
             os.rename(temporary, self.place.format)
