@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat as stat_module
 from contextlib import suppress
 
@@ -49,7 +48,10 @@ def adopt_file(source: str, target: str) -> tuple[int, bytes]:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        shutil.copyfile(source, target)
+        from vfsd.snapshots.filecopy import copy_data
+
+        with open(source, "rb") as old, open(target, "xb") as new:
+            copy_data(old, new.fileno(), os.fstat(old.fileno()).st_size, lambda _: None)
     try:
         hasher = content_hasher()
         with open(target, "rb") as file:

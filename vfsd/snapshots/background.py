@@ -1,29 +1,53 @@
-"""Starting what settles a snapshot (settling.py), without importing it.
+"""The program that settles a snapshot after the command that saved it has ended.
 
-What it is *not*: the work. A run that keeps its layer must not wait for the import either.
+`python -m vfsd.snapshots.background STORE NAME`: the snapshot is had on disk with its digests, a
+deep chain is folded, and what a snapshot of that name held before, if it was replaced, is freed.
 
-Concurrency: returns at once; the process that it starts outlives the caller.
+What it is *not*: needed. What it leaves undone, whatever ends it, `vfsd gc` does.
+
+Concurrency: a process of its own, with less right to the CPU than others.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import suppress
 
-if TYPE_CHECKING:
-    from vfsd.snapshots.store import Store
-
-PROGRAM = "vfsd.snapshots.settling"
+from vfsd.errors import UserError
+from vfsd.snapshots.store import Store
 
 
-def settle_in_background(store: Store, name: str) -> int:
-    """Start a process of its own that settles the snapshot, and return its id.
+def start(store: Store, name: str) -> int:
+    """Start the program for a snapshot, and return its process id.
 
     It outlives the caller and shares none of its descriptors. A caller that lives long uses
     `settle` in a thread instead, since it would have to wait for the child's end.
     """
     # -P: what lies in the current directory is not ours to import.
-    arguments = [sys.executable, "-P", "-m", PROGRAM, store.place.root, name]
+    arguments = [sys.executable, "-P", "-m", "vfsd.snapshots.background", store.place.root, name]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
     return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=null, setsid=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the work; nobody reads what this program says."""
+    from vfsd.snapshots.collection import drop_unused
+    from vfsd.snapshots.folding import fold_if_deep
+    from vfsd.snapshots.settling import settle
+
+    os.nice(10)
+    root, name = arguments
+    store = Store(root)
+    # What went wrong is still so when `vfsd gc` or `vfsd snapshot verify` comes by and tells it.
+    with suppress(UserError, OSError):
+        settle(store, name)
+        fold_if_deep(store, name)
+        drop_unused(store)
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

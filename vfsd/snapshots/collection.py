@@ -21,14 +21,14 @@ from dataclasses import dataclass, field, replace
 from vfsd.errors import UserError
 from vfsd.snapshots import records
 from vfsd.snapshots.durable import settle_staged
-from vfsd.snapshots.folding import LAYERS_SOON, folded
+from vfsd.snapshots.folding import LAYERS_SOON, fold_if_deep, folded
 from vfsd.snapshots.kept import Snapshot
 from vfsd.snapshots.locking import hold_if_free, locked
 from vfsd.snapshots.names import check_name
 from vfsd.snapshots.place import new_id
 from vfsd.snapshots.refusals import Damaged, InUse, NotFound
 from vfsd.snapshots.removal import remove_tree, tree_bytes
-from vfsd.snapshots.settling import is_settled, settle
+from vfsd.snapshots.settling import settle
 from vfsd.snapshots.store import Store, snapshots
 from vfsd.snapshots.usage import runs, users, without
 
@@ -102,6 +102,13 @@ def collect(store: Store, step: Step = lambda _: None) -> Collected:
     return done
 
 
+def drop_unused(store: Store) -> Collected:
+    """Remove the layers that no snapshot and no fork uses; merge none."""
+    done = Collected()
+    _drop_unused(store, done)
+    return done
+
+
 def foresee(store: Store) -> Collected:
     """Return what `collect` would do now, without doing anything."""
     done = Collected()
@@ -119,7 +126,7 @@ def foresee(store: Store) -> Collected:
     for snapshot in known:
         if len(snapshot.chain) > LAYERS_SOON:
             done.folded.append(snapshot.name)
-        elif not snapshot.settled:
+        if not snapshot.settled:
             done.settled.append(snapshot.name)
     done.merged = [] if damaged else runs(each.chain for each in known)
     return done
@@ -258,13 +265,15 @@ def _merge(store: Store, run: tuple[str, ...]) -> None:
 
 def _settle(store: Store, done: Collected, step: Step) -> None:
     for snapshot in snapshots(store):
-        if not isinstance(snapshot, Snapshot) or is_settled(snapshot):
+        if not isinstance(snapshot, Snapshot):
             continue
-        deep = len(snapshot.chain) > LAYERS_SOON
         step(snapshot.name)
         try:
-            settle(store, snapshot.name)
+            if not snapshot.settled:
+                settle(store, snapshot.name)
+                done.settled.append(snapshot.name)
+            if fold_if_deep(store, snapshot.name):
+                done.folded.append(snapshot.name)
         except (OSError, UserError) as error:
-            done.keep(f"the snapshot {snapshot.name!r} is not settled: {error}")
-            continue
-        (done.folded if deep else done.settled).append(snapshot.name)
+            undone = "folded" if snapshot.name in done.settled else "settled"
+            done.keep(f"the snapshot {snapshot.name!r} is not {undone}: {error}")

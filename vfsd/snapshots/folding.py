@@ -31,7 +31,6 @@ from vfsd.snapshots.unpacking import tree_of
 if TYPE_CHECKING:
     from vfsd.snapshots.store import Store
 
-
 LAYERS_SOON = 32
 """Deeper chains are folded in the background, long before a save would have to."""
 
@@ -49,6 +48,14 @@ def folded(store: Store, layers: Sequence[Layer]) -> Iterator[Staging]:
         new = Layer(staging.id, DIR, time.time_ns(), whole)
         records.write(staging.part("record"), new.to_record(), durable=False)
         yield staging
+
+
+def fold_if_deep(store: Store, name: str) -> bool:
+    """Fold a snapshot's chain if it is deep; say whether it was. EACCES, ENOSPC, Damaged."""
+    if len(store.snapshot(name).chain) <= LAYERS_SOON:
+        return False
+    with store.lease(name) as lease:
+        return fold(store, lease)
 
 
 def fold(store: Store, lease: Lease) -> bool:

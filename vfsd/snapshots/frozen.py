@@ -19,7 +19,7 @@ import io
 import os
 import stat as stat_module
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import trio
 
@@ -27,6 +27,7 @@ from vfsd.attributes import Identity
 from vfsd.contract import Entry, Handle, Node, Provider
 from vfsd.errors import fail
 from vfsd.snapshots.view import Item
+from vfsd.snapshots.view import KnowsHoles as KnowsHoles
 
 PAGE_NAMES = 512
 """Names of a directory that are looked up before others get a turn."""
@@ -42,14 +43,6 @@ DIRECTORIES_MAX = 4096
 """Directories whose nodes are remembered; others are walked to again."""
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class KnowsHoles(Protocol):
-    """A handle, or a file, that can pass over what reads as zeros without reading it."""
-
-    def next_data(self, offset: int) -> int | None:
-        """Return the first place from `offset` on that is in no hole, None if all is one."""
 
 
 class Listed(NamedTuple):

@@ -24,7 +24,7 @@ from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.layers import Layers, Level, Merged
 from vfsd.snapshots.marks import OPAQUE, OPAQUE_YES, without_marks
 from vfsd.snapshots.syscalls import open_beneath
-from vfsd.snapshots.writing import set_attributes, write_file
+from vfsd.snapshots.writing import reached, set_attributes, write_file
 
 
 def merge(trees: Sequence[str], target: str, *, whole: bool) -> None:
@@ -75,7 +75,7 @@ class _Merge:
     def _directory(self, target: int, name: bytes, *, opaque: bool) -> None:
         os.mkdir(name, 0o700, dir_fd=target)
         if opaque:
-            os.setxattr(_reached(target, name), OPAQUE, OPAQUE_YES, follow_symlinks=False)
+            os.setxattr(reached(target, name), OPAQUE, OPAQUE_YES, follow_symlinks=False)
 
     def _file(self, target: int, name: bytes, path: bytes, merged: Merged) -> None:
         tree = self._trees[merged.levels[0].layer]
@@ -86,7 +86,7 @@ class _Merge:
             # EPERM: fs.protected_hardlinks, of a file that belongs to somebody else.
             if error.errno not in (errno.EMLINK, errno.EPERM) or merged.item is None:
                 raise
-            write_file(tree, path, merged.item, _reached(target, name), {})
+            write_file(tree, path, merged.item, target, name)
         finally:
             os.close(source)
 
@@ -96,10 +96,6 @@ class _Merge:
         fd = open_beneath(self._top, path, os.O_PATH | os.O_DIRECTORY)
         try:
             attributes = without_marks(tree.xattrs(path))
-            set_attributes(b"/proc/self/fd/%d/." % fd, merged.item.stat, attributes)
+            set_attributes(reached(fd, b"."), merged.item.stat, attributes)
         finally:
             os.close(fd)
-
-
-def _reached(directory: int, name: bytes) -> bytes:
-    return b"/proc/self/fd/%d/%s" % (directory, name)

@@ -15,7 +15,7 @@ from vfsd.archive.damage import Changed, Damage
 from vfsd.errors import UserError
 from vfsd.snapshots.packed import PackedView
 from vfsd.snapshots.refusals import Damaged
-from vfsd.snapshots.view import Item
+from vfsd.snapshots.view import Item, KnowsHoles
 
 
 class PackLayer:
@@ -93,6 +93,11 @@ class _PackFile(io.BufferedIOBase, BinaryIO):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._inner.seek(offset, whence)
+
+    def next_data(self, offset: int) -> int | None:
+        """As `KnowsHoles.next_data`; Damaged."""
+        with self._layer._checked():
+            return self._inner.next_data(offset) if isinstance(self._inner, KnowsHoles) else offset
 
     def read(self, size: int | None = -1) -> bytes:
         with self._layer._checked():

@@ -27,12 +27,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from vfsd.snapshots import records
 from vfsd.snapshots.adoption import adopt_directory, adopt_file, give_back
 from vfsd.snapshots.hosttree import HostTree
-from vfsd.snapshots.kept import DIR, PACKED, Layer, Snapshot, boot, layer_of, snapshot_of
-from vfsd.snapshots.kept import LAYERS_MAX as LAYERS_MAX
+from vfsd.snapshots.kept import (
+    DIR,
+    LAYERS_MAX,
+    PACKED,
+    Layer,
+    Snapshot,
+    boot,
+    layer_of,
+    snapshot_of,
+)
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.locking import locked
 from vfsd.snapshots.names import check_name, is_name
-from vfsd.snapshots.place import Place, default_root, is_id
+from vfsd.snapshots.place import Place, default_root, is_id, new_id
 from vfsd.snapshots.refusals import Damaged, NameTaken, NotFound, UnknownVersion, refused_when_full
 from vfsd.snapshots.staging import Staging
 from vfsd.snapshots.syscalls import rename_new
@@ -176,7 +184,7 @@ class Store:
                 return False
         except (NotFound, Damaged):
             return False
-        temporary = self.place.staged(f"record-{os.urandom(8).hex()}")
+        temporary = self.place.staged(f"record-{new_id()}")
         records.write(temporary, new.to_record(), durable=True)
         os.rename(temporary, self.place.snapshot(old.name))
         records.sync_directory(self.place.snapshots)
@@ -214,15 +222,12 @@ class Store:
         with ExitStack() as held:
             held.enter_context(refused_when_full(self.place.root, new.name))
             made = []
-            chain = new.chain
-            if len(chain) >= LAYERS_MAX:
-                # Imported here: it reads archives, which a save of a directory does without.
-
-                made.append(held.enter_context(self._folded(chain)))
-                chain = (made[0].id,)
+            if len(new.chain) >= LAYERS_MAX:
+                made.append(held.enter_context(self._folded(new.chain)))
+                new = dataclasses.replace(new, chain=(made[0].id,), settled=False)
             staging = held.enter_context(self.stage())
             made.append(staging)
-            snapshot = dataclasses.replace(new, chain=(staging.id, *chain))
+            snapshot = dataclasses.replace(new, chain=(staging.id, *new.chain))
             try:
                 layer = take(staging)
                 durable = layer.kind == PACKED
@@ -246,7 +251,7 @@ class Store:
     @contextmanager
     def _folded(self, chain: Sequence[str]) -> Iterator[Staging]:
         """Make one layer of a chain that is too deep; it goes again unless it is released."""
-        # Imported here: it reads archives, which most saves do without.
+        # Rarely needed, and as long to import as all the rest.
         from vfsd.snapshots.folding import folded
 
         layers = tuple(map(self.layer, chain))
@@ -289,7 +294,7 @@ class Store:
 
     def write_format(self) -> None:
         """Write the store's own record, in the place of any that is there."""
-        temporary = self.place.staged(f"record-{os.urandom(8).hex()}")
+        temporary = self.place.staged(f"record-{new_id()}")
         with locked(self.place.lock, exclusive=False):
             records.write(temporary, {"layout": records.VERSION}, durable=True)
             os.rename(temporary, self.place.format)

@@ -89,7 +89,7 @@ class _Walk:
     def _look(self, path: bytes) -> Item | None:
         try:
             return self._base.item(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
 
     def _all_below(self, path: bytes, directory: Item) -> None:
@@ -97,14 +97,14 @@ class _Walk:
         todo = [path]
         while todo:
             here = todo.pop()
-            for name, item in self._base.scan(here).items():
-                inner = here + b"/" + name
-                target = b""
-                if stat_module.S_ISLNK(item.stat.mode):
-                    target = content_digest(self._base.readlink(inner))
-                self.found[inner] = _told(item, target)
-                if _is_directory(item):
-                    todo.append(inner)
+            # What was removed meanwhile, or is closed to us, cannot be told.
+            with suppress(OSError):
+                for name, item in self._base.scan(here).items():
+                    inner = here + b"/" + name
+                    is_link = stat_module.S_ISLNK(item.stat.mode)
+                    self.found[inner] = _told(item, self._digest(inner, item) if is_link else b"")
+                    if _is_directory(item):
+                        todo.append(inner)
 
     def _digest(self, path: bytes, item: Item) -> bytes:
         try:

@@ -16,11 +16,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from vfsd.snapshots.durable import settle_staged
 from vfsd.snapshots.kept import PACKED, Layer
-from vfsd.snapshots.packlayer import PackLayer
 from vfsd.snapshots.refusals import Damaged, refused_when_full
-from vfsd.snapshots.writing import write_tree
 
 if TYPE_CHECKING:
     from vfsd.snapshots.store import Store
@@ -40,6 +37,11 @@ def tree_of(store: Store, layer: Layer) -> str:
 
 
 def _unpack(store: Store, layer: Layer, tree: str) -> None:
+    # A fork of directories alone starts without these.
+    from vfsd.snapshots.durable import settle_staged
+    from vfsd.snapshots.packlayer import PackLayer
+    from vfsd.snapshots.writing import write_tree
+
     pack = store.place.layer(layer.id, "pack")
     with refused_when_full(store.place.root, layer.id), store.stage() as staging:
         try:

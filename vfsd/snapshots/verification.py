@@ -28,7 +28,7 @@ from vfsd.snapshots.names import check_name
 from vfsd.snapshots.place import new_id
 from vfsd.snapshots.refusals import Damaged, NotFound
 from vfsd.snapshots.removal import remove_tree
-from vfsd.snapshots.settling import is_settled, settle
+from vfsd.snapshots.settling import settle
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.touched import touched_by
 
@@ -79,9 +79,7 @@ def verify(
     for name in names or store.names():
         done.snapshots.append(name)
         try:
-            # Folding may give it another chain: what it is called for is what is checked.
-            if not is_settled(store.snapshot(name)):
-                settle(store, name, accept=accept, told=told)
+            settle(store, name, accept=accept, told=told)
         except NotFound:
             if names:
                 raise

@@ -13,7 +13,7 @@ Concurrency: blocking calls, for one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from vfsd.attributes import Stat
 
@@ -29,6 +29,14 @@ class Item(NamedTuple):
     stat: Stat
     identity: Hashable
     source: Hashable | None = None
+
+
+@runtime_checkable
+class KnowsHoles(Protocol):
+    """A handle, or a file, that can pass over what reads as zeros without reading it."""
+
+    def next_data(self, offset: int) -> int | None:
+        """Return the first place from `offset` on that is in no hole, None if all is one."""
 
 
 class TreeView(Protocol):

@@ -14,7 +14,7 @@ from tests.unit.snapshots.storeworld import OPAQUE, WHITEOUT, fill
 from tests.unit.snapshots.treedump import dump, dump_directory
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.collection import collect, foresee, remove
-from vfsd.snapshots.folding import LAYERS_MAX, LAYERS_SOON
+from vfsd.snapshots.folding import LAYERS_MAX, LAYERS_SOON, fold_if_deep
 from vfsd.snapshots.refusals import InUse, NotFound
 from vfsd.snapshots.removal import remove_tree
 from vfsd.snapshots.settling import settle
@@ -285,7 +285,11 @@ def test_a_deep_chain_is_folded_in_the_background(world):
     assert name
     before = world.shows(name)
     assert len(world.store.snapshot(name).chain) == LAYERS_SOON + 1
-    assert len(settle(world.store, name).chain) == 1
+    settle(world.store, name)
+    assert fold_if_deep(world.store, name)
+    assert not fold_if_deep(world.store, name)
+    assert len(world.store.snapshot(name).chain) == 1
+    assert world.store.snapshot(name).settled
     assert world.shows(name) == before
     # The base's state is that which the first layer saw.
     assert world.store.fingerprints(world.store.snapshot(name))[b"changed"][5] == len("base")
@@ -300,7 +304,7 @@ def test_a_thousand_snapshots_of_a_chain_stay_usable(world):
         world.save(f"s{number}", files, on=name, base=False)
         name = f"s{number}"
         if number % 100 == 99:
-            settle(world.store, name)
+            fold_if_deep(world.store, name)
     assert name
     depths = [len(world.store.snapshot(each).chain) for each in world.store.names()]
     assert max(depths) <= LAYERS_MAX

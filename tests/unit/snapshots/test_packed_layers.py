@@ -16,9 +16,11 @@ from vfsd.archive.writer import ArchiveWriter
 from vfsd.snapshots.collection import remove
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.packing import pack_view
+from vfsd.snapshots.packlayer import PackLayer
 from vfsd.snapshots.refusals import Damaged
 from vfsd.snapshots.settling import settle
 from vfsd.snapshots.verification import verify
+from vfsd.snapshots.writing import write_tree
 
 pytestmark = pytest.mark.root
 
@@ -156,3 +158,50 @@ def test_a_missing_archive(kept):
         with pytest.raises(Damaged):
             call()
     assert verify(kept.store).damaged == ["one", "three", "two"]
+
+
+def test_holes_stay_holes(world):
+    """A tebibyte that is one block on disk is one block when it is unpacked."""
+    upper = Path(world.upper({}))
+    with open(upper / "sparse", "wb") as file:
+        file.seek(1 << 40)
+        file.write(b"end")
+    path = str(world.place / "packed")
+    with OutFile(path) as out, HostTree(upper, marks=True) as view:
+        with ArchiveWriter(out.fd) as writer:
+            pack_view(view, writer)
+            writer.finish()
+        out.commit()
+    with PackLayer("sparse", path) as view:
+        write_tree(view, str(world.place / "target"))
+    found = os.stat(world.place / "target" / "sparse")
+    assert found.st_size == (1 << 40) + 3
+    assert found.st_blocks * 512 < 1 << 20
+    with open(world.place / "target" / "sparse", "rb") as file:
+        assert file.read(4096) == bytes(4096)
+        file.seek(1 << 40)
+        assert file.read() == b"end"
+
+
+def test_paths_longer_than_the_kernel_takes_are_unpacked_and_merged(world):
+    name = "n" * 200
+    path = "/".join([name] * 25)
+    upper = world.upper({})
+    script = f"cd {upper}; for i in $(seq 25); do mkdir {name}; cd -P {name}; done; echo deep > f"
+    subprocess.run(["sh", "-ec", script], check=True)
+    packed = str(world.place / "packed")
+    with OutFile(packed) as out, HostTree(upper, marks=True) as view:
+        with ArchiveWriter(out.fd) as writer:
+            pack_view(view, writer)
+            writer.finish()
+        out.commit()
+    world.store.save_packed("one", packed)
+    world.save("two", {"x": "x"}, on="one")
+    remove(world.store, "one")
+    assert len(world.store.snapshot("two").chain) == 1
+    deep = os.fsencode(path) + b"/f"
+    with world.store.lease("two") as lease, lease.view() as view, view.open(deep) as file:
+        assert file.read() == b"deep\n"
+    remove(world.store, "two")
+    # pytest's own removal does not manage such a path.
+    subprocess.run(["rm", "-rf", upper], check=True)
