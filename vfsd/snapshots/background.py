@@ -14,12 +14,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from vfsd.errors import UserError
-from vfsd.snapshots.store import Store
+if TYPE_CHECKING:
+    from vfsd.snapshots.store import Store
 
 
-def start(store: Store, name: str) -> int:
+def settle_in_background(store: Store, name: str) -> int:
     """Start the program for a snapshot, and return its process id.
 
     It outlives the caller and shares none of its descriptors. A caller that lives long uses
@@ -33,9 +34,12 @@ def start(store: Store, name: str) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Do the work; nobody reads what this program says."""
+    # Imported here: whoever starts this program needs none of it.
+    from vfsd.errors import UserError
     from vfsd.snapshots.collection import drop_unused
     from vfsd.snapshots.folding import fold_if_deep
     from vfsd.snapshots.settling import settle
+    from vfsd.snapshots.store import Store
 
     os.nice(10)
     root, name = arguments

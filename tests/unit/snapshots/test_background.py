@@ -12,7 +12,7 @@ from vfsd.snapshots.verification import verify
 
 
 def run(world, name: str) -> None:
-    pid = background.start(world.store, name)
+    pid = background.settle_in_background(world.store, name)
     assert os.getsid(pid) == pid
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
@@ -50,7 +50,7 @@ def test_it_folds_what_is_deep(world):
 
 def test_a_name_that_has_gone_is_no_trouble(world):
     world.save("one", {"a": "1"})
-    pid = background.start(world.store, "none")
+    pid = background.settle_in_background(world.store, "none")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
