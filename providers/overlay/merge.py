@@ -19,6 +19,7 @@ from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.origin import read_origin
 from providers.overlay.search import (
+    GONE,
     all_sealed,
     find_below,
     merged_index,
@@ -32,7 +33,6 @@ from vfsd.provider import Entry, Node, Stat
 
 S_IFMT = stat_module.S_IFMT
 DIRECTORY = stat_module.S_IFDIR
-GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 
 
 async def find(union: Union, parent: OverlayNode, name: bytes) -> Entry:
@@ -239,6 +239,8 @@ async def names_in(union: Union, node: OverlayNode) -> list[bytes]:
     if stack:
         index = node.index
         if index is None:
+            if upper is None and len(stack) == 1 and stack[0].layer.bottom:
+                return list(await stack[0].layer.provider.readdir(stack[0].node))
             index = await merged_index(stack)
             if node.below is stack and all_sealed(stack):
                 node.index = index
@@ -274,7 +276,12 @@ async def find_many(
     if len(stack) == 1 and stack[0].layer.bottom:
         layer, directory, _ = stack[0]
         wanted = [names[place] for place in asking]
-        entries = await layer.provider.lookup_many(directory, wanted)
+        try:
+            entries = await layer.provider.lookup_many(directory, wanted)
+        except OSError as error:
+            if layer.sealed or parent.upper is None or error.errno not in GONE:
+                raise
+            return found
         for place, entry in zip(asking, entries, strict=True):
             if entry is not None and not marks.is_whiteout(entry.stat):
                 below = [Below(layer, entry.node)]

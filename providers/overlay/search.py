@@ -151,13 +151,18 @@ async def number_below(union: Union, below: Below) -> int:
 
 async def merged_index(stack: Sequence[Below]) -> dict[bytes, tuple[int, ...]]:
     """Return each name that the lowers show in a directory, and where in `stack` it stands."""
-    if len(stack) == 1 and stack[0].layer.bottom:
+    if len(stack) == 1 and stack[0].layer.bottom and stack[0].layer.sealed:
         return dict.fromkeys(await stack[0].layer.provider.readdir(stack[0].node), (0,))
     index: dict[bytes, tuple[int, ...]] = {}
     ended: set[bytes] = set()
     for place, (layer, directory, xattr_whiteouts) in enumerate(stack):
         try:
             names = await layer.provider.readdir(directory)
+            if layer.bottom:
+                for name in names:
+                    if name not in ended:
+                        index[name] = (*index.get(name, ()), place)
+                break
             entries = await layer.provider.lookup_many(directory, names)
         except OSError as error:
             if not layer.sealed and error.errno in GONE:
