@@ -22,13 +22,15 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant, Running
-from vfsd.sandbox.cgroups import Group, make, systemd_words
 from vfsd.sandbox.limits import MEMORY_EXCEEDED, PIDS_DEFAULT, Limits, shown_size
+
+if TYPE_CHECKING:
+    from vfsd.sandbox.cgroups import Group
 
 LOOK_S = 0.1
 """How often memory is looked at where no group holds it."""
@@ -56,12 +58,17 @@ class Held(NamedTuple):
 def hold(limits: Limits, caller: Mapping[str, str]) -> Held:
     """Choose what holds each of `limits`. UserError (125) where nothing can."""
     counted = Limits(limits.memory_bytes, limits.pids, limits.cpus)
-    group = make(counted)
+    group: Group | None = None
     prefix: Sequence[str] = ()
+    if counted != Limits():
+        # Imported here: most runs have none of these.
+        from vfsd.sandbox.cgroups import make, systemd_words
+
+        group = make(counted)
+        prefix = () if group else systemd_words(counted, caller) or ()
     if group is not None:
         way, grouped = f"cgroup v{group.version}", group.controllers
     else:
-        prefix = systemd_words(counted, caller) or ()
         way, grouped = "systemd's cgroup v2", frozenset(("memory", "pids", "cpu") if prefix else ())
     by: dict[str, str] = {}
     rlimits: list[tuple[str, int]] = []

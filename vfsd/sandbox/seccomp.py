@@ -23,7 +23,6 @@ from contextlib import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.spec import Argument, Data
-from vfsd.sandbox.syscalls import ALLOWED, ARGUMENT_RULES, PERSONALITY_RULES, REFUSED, Rule
 
 MAGIC = b"vfsd-bpf"
 INSTRUCTION_BYTES = 8
@@ -31,6 +30,7 @@ INSTRUCTION_BYTES = 8
 PROGRAM_LIMIT_BYTES = 4096 * INSTRUCTION_BYTES
 """The longest program that the kernel takes."""
 FORMAT = 1
+POLICY_MODULE = "syscalls.py"
 
 
 def programs() -> tuple[bytes, ...]:
@@ -56,6 +56,7 @@ def options() -> tuple[Argument, ...]:
 def compiled() -> tuple[bytes, ...]:
     """Make the programs. UserError (125) where libseccomp is missing."""
     from vfsd.sandbox.libseccomp import compile_filter
+    from vfsd.sandbox.syscalls import ALLOWED, ARGUMENT_RULES, PERSONALITY_RULES, REFUSED, Rule
 
     refused = [Rule(call, (), errno.EPERM) for calls in REFUSED.values() for call in calls]
     allowed = [Rule(call, (), 0) for call in ALLOWED]
@@ -79,8 +80,21 @@ def _place() -> str | None:
     )
     if not directory.startswith("/"):
         return None
-    policy = repr((FORMAT, ALLOWED, REFUSED, PERSONALITY_RULES, ARGUMENT_RULES)).encode()
-    return os.path.join(directory, "vfsd", f"seccomp-{os.uname().machine}-{crc32(policy):08x}.bpf")
+    policy = crc32(_policy(), FORMAT)
+    return os.path.join(directory, "vfsd", f"seccomp-{os.uname().machine}-{policy:08x}.bpf")
+
+
+def _policy() -> bytes:
+    """Return what the name of the kept file depends on."""
+    try:
+        # The policy's own text: to import it takes longer than to read it.
+        with open(os.path.join(os.path.dirname(__file__), POLICY_MODULE), "rb") as source:
+            return source.read()
+    except OSError:  # an installation without sources
+        from vfsd.sandbox import syscalls
+
+        rules = (*syscalls.PERSONALITY_RULES, *syscalls.ARGUMENT_RULES)
+        return repr((syscalls.ALLOWED, syscalls.REFUSED, rules)).encode()
 
 
 def _read(place: str) -> tuple[bytes, ...] | None:
