@@ -20,12 +20,10 @@ import trio
 from providers.archive.access import EXPECTED, Access
 from providers.archive.handle import ArchiveHandle
 from providers.archive.options import Options, parse_options
-from vfsd.archive.damage import Changed, Damage
-from vfsd.archive.foreign.indexing import kind_of, open_foreign
-from vfsd.archive.layout import DIRECTORY, HEADER_MAGIC, REGULAR, SYMLINK, Inode
-from vfsd.archive.opening import carries
-from vfsd.archive.reader import Archive, stat_of
-from vfsd.archive.source import open_regular
+from vfsd.archive.damage import Damage
+from vfsd.archive.layout import DIRECTORY, REGULAR, SYMLINK, Inode
+from vfsd.archive.opened import is_archive, open_tree
+from vfsd.archive.reader import stat_of
 from vfsd.archive.tree import ArchiveTree
 from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
@@ -73,10 +71,7 @@ class ArchiveProvider(Provider):
 
     @classmethod
     def recognises(cls, source: str) -> bool:
-        try:
-            return _is_ours(source) or kind_of(source) is not None
-        except (OSError, UserError):
-            return False
+        return is_archive(source)
 
     @classmethod
     async def from_options(cls, source: str | None, options: Mapping[str, str]) -> Self:
@@ -223,23 +218,3 @@ def _directory(node: Node) -> ArchiveNode:
     if node.inode[0] & 0o170000 != DIRECTORY:
         raise fail(errno.ENOTDIR)
     return node
-
-
-def open_tree(source: str) -> ArchiveTree:
-    """Open what `source` is; may block. OSError; UserError for damage."""
-    try:
-        kind = None if _is_ours(source) else kind_of(source)
-        return Archive.open(source) if kind is None else open_foreign(source)
-    except Damage as damage:
-        raise damage.user_error(source) from damage
-    except Changed:
-        raise UserError(
-            f"{source} is being changed; try again when it is finished", ExitCode.FAILED
-        ) from None
-
-
-def _is_ours(source: str) -> bool:
-    with open(open_regular(source), "rb") as file:
-        head = file.read(8)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 8))
-        return head == HEADER_MAGIC or carries(file.read(8))

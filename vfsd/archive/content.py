@@ -6,7 +6,7 @@ Concurrency: for one thread at a time; reading keeps no position.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from vfsd.archive.damage import Damage
@@ -41,7 +41,7 @@ class Content:
         """Check the extents. Damage, naming `place`, if they are impossible."""
         self._frames = frames
         self.size = size
-        self.extents = extents
+        self.extents: Sequence[Extent] = extents
         self._starts = [extent.offset for extent in extents]
         end = 0
         for extent in extents:

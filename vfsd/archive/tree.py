@@ -5,9 +5,10 @@ Concurrency: for one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from vfsd.archive.content import Extent
 from vfsd.archive.layout import Inode
 
 
@@ -21,8 +22,10 @@ class Found(NamedTuple):
 class Readable(Protocol):
     """The content of a regular file; see content.py."""
 
+    size: int
+
     @property
-    def size(self) -> int: ...
+    def extents(self) -> Sequence[Extent]: ...
 
     def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Return the bytes from `offset`; fewer than `size` only at the end. Damage."""
@@ -38,6 +41,7 @@ class ArchiveTree(Protocol):
     def inode(self, number: int) -> Inode: ...
     def names(self, number: int, inode: Inode) -> list[bytes]: ...
     def lookup(self, number: int, inode: Inode, name: bytes) -> Found | None: ...
+    def scan(self, number: int, inode: Inode) -> Iterator[tuple[bytes, Found]]: ...
     def target(self, inode: Inode) -> bytes: ...
     def xattrs(self, inode: Inode) -> dict[bytes, bytes]: ...
     def content(self, inode: Inode) -> Readable: ...

@@ -24,8 +24,10 @@ from vfsd.archive.layout import (
     Inode,
 )
 from vfsd.archive.reader import Archive
-from vfsd.archive.tree import Found
+from vfsd.archive.tree import ArchiveTree, Found, Readable
 from vfsd.digest import content_hasher
+
+PIECE_BYTES = 1 << 20
 
 
 class Complaint(NamedTuple):
@@ -166,3 +168,35 @@ def content_check(content: Content, sparse: bool) -> bytes:
         if sparse:
             digest.update(EXTENT_PLACE.pack(extent.offset, extent.length))
     return digest.digest()
+
+
+def complaints_of(tree: ArchiveTree, told: Callable[[Seen], None]) -> Iterator[Complaint]:
+    """Yield what cannot be read of an archive of another kind; some of them have checks."""
+    waiting = [(b"", Found(ROOT_NODE, tree.inode(ROOT_NODE)))]
+    names = content_bytes = 0
+    while waiting:
+        path, folder = waiting.pop()
+        for name, found in tree.scan(*folder):
+            inner = path + b"/" + name if path else name
+            names += 1
+            if found.inode.kind == DIRECTORY:
+                waiting.append((inner, found))
+            elif found.inode.kind == REGULAR:
+                try:
+                    content_bytes += _read_all(tree.content(found.inode))
+                except Damage as damage:
+                    yield Complaint(inner, damage.what, damage.offset)
+            told(Seen(names, content_bytes))
+
+
+def _read_all(content: Readable) -> int:
+    done = 0
+    for extent in content.extents:
+        offset, end = extent.offset, extent.offset + extent.length
+        while offset < end:
+            size = len(content.read(offset, min(PIECE_BYTES, end - offset)))
+            if not size:
+                raise Damage("a file ends before its size", extent.offset)
+            offset += size
+            done += size
+    return done

@@ -35,6 +35,10 @@ VERBS = {
     "ps": ("vfsd.cli.running", "list the sandboxes that run"),
     "exec": ("vfsd.cli.execute", "run one more command in a sandbox that runs"),
     "kill": ("vfsd.cli.running", "end sandboxes"),
+    "pack": ("vfsd.cli.pack", "make an archive of a directory, tar, zip or snapshot"),
+    "unpack": ("vfsd.cli.archives", "write the files in an archive into a directory"),
+    "verify": ("vfsd.cli.archives", "compare all of an archive with its digests"),
+    "list": ("vfsd.cli.archives", "list what an archive holds, without mounting it"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from vfsd.archive.content import Content
 from vfsd.archive.layout import ROOT_NODE, Inode
 from vfsd.archive.reader import Archive, stat_of
+from vfsd.archive.tree import ArchiveTree, Readable
 from vfsd.errors import fail
 from vfsd.snapshots.view import Item
 
@@ -36,7 +36,7 @@ class _Node(NamedTuple):
 class PackedView:
     """See the module. `close` closes the archive; also a context manager."""
 
-    def __init__(self, archive: Archive, source: object = None) -> None:
+    def __init__(self, archive: ArchiveTree, source: object = None) -> None:
         """Show `archive`, which is the view's from then on.
 
         `source`, where not None, names it: views of the same one share every file's `source`.
@@ -147,7 +147,7 @@ class PackedView:
 class PackedFile(io.BufferedIOBase, BinaryIO):
     """A file of an archive; it can tell its holes."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Readable) -> None:
         self._content = content
         self._offset = 0
 
@@ -179,3 +179,10 @@ class PackedFile(io.BufferedIOBase, BinaryIO):
             if offset < extent.offset + extent.length:
                 return max(offset, extent.offset)
         return None
+
+    def next_hole(self, offset: int) -> int:
+        """Return where the data at `offset` ends."""
+        for extent in self._content.extents:
+            if extent.offset <= offset < extent.offset + extent.length:
+                return extent.offset + extent.length
+        return offset

@@ -20,11 +20,12 @@ from typing import BinaryIO
 from vfsd.archive.writer import ArchiveWriter, Attributes, Hole, Piece
 from vfsd.attributes import Stat
 from vfsd.snapshots.frozen import KnowsHoles
+from vfsd.snapshots.packed import PackedFile
 from vfsd.snapshots.view import TreeView
 
 PIECE_BYTES = 1 << 20
 SPARSE_PIECE_BYTES = 1 << 17
-"""For a file with holes: a piece that begins with data is read to its end."""
+"""For a file with holes that cannot tell where they begin: so much of it is taken for data."""
 
 Told = Callable[[int, int], None]
 """Is told, after each file, how many files are written by now, and how many bytes."""
@@ -73,20 +74,23 @@ def _attributes(stat: Stat) -> Attributes:
 def _pieces(file: BinaryIO, stat: Stat) -> Iterator[Piece]:
     """Yield the file's content, holes as such; as much as there is if it is shorter now."""
     offset, size = 0, stat.size
-    piece_bytes = PIECE_BYTES if stat.blocks * 512 >= size else SPARSE_PIECE_BYTES
+    sparse = stat.blocks * 512 < size
+    piece_bytes = SPARSE_PIECE_BYTES if sparse else PIECE_BYTES
     while offset < size:
-        start = _next_data(file, offset)
+        start = _next_data(file, offset) if sparse else offset
         start = size if start is None else min(start, size)
         if start > offset:
             yield Hole(start - offset)
             offset = start
             continue
+        end = min(_next_hole(file, offset, offset + piece_bytes) if sparse else size, size)
         file.seek(offset)
-        piece = file.read(min(piece_bytes, size - offset))
-        if not piece:
-            return
-        yield piece
-        offset += len(piece)
+        while offset < end:
+            piece = file.read(min(PIECE_BYTES, end - offset))
+            if not piece:
+                return
+            yield piece
+            offset += len(piece)
 
 
 def _next_data(file: BinaryIO, offset: int) -> int | None:
@@ -98,3 +102,15 @@ def _next_data(file: BinaryIO, offset: int) -> int | None:
     except OSError as error:
         # ENXIO: no more data. Whatever else: not a file that could tell.
         return None if error.errno == errno.ENXIO else offset
+
+
+def _next_hole(file: BinaryIO, offset: int, otherwise: int) -> int:
+    """Return where the data at `offset` ends, or `otherwise` where the file cannot tell."""
+    if isinstance(file, PackedFile):
+        return file.next_hole(offset)
+    if isinstance(file, KnowsHoles):
+        return otherwise
+    try:
+        return os.lseek(file.fileno(), offset, os.SEEK_HOLE)
+    except OSError:
+        return otherwise
