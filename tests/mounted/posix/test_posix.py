@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -59,23 +60,34 @@ def runner():
     runner.close()
 
 
+@contextmanager
+def own_tmpfs():
+    """A tmpfs of its own, so that nobody else takes its room, or a directory of the shared one."""
+    directory = tempfile.mkdtemp(prefix="vfsd-test-", dir="/dev/shm")
+    if os.geteuid() == 0:
+        options = "mode=755,size=256M,nr_inodes=100000"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", directory], check=True)
+    yield directory
+    if os.geteuid() == 0:
+        subprocess.run(["umount", directory], check=True)
+    shutil.rmtree(directory)
+
+
 @pytest.fixture(scope="module", params=["hot", "stock", "passthrough"])
 def served(request):
     """A directory of a mount: of the memory provider by each serving loop, and of tmpfs."""
     loop = "hot" if request.param == "passthrough" else request.param
     mount = VfsdMount("-o", "size=256M,inodes=100000", "--loop", loop)
-    path = mount.path
-    backing = tempfile.mkdtemp(prefix="vfsd-test-", dir="/dev/shm")
-    os.chmod(backing, 0o755)
     if request.param == "passthrough":
-        path = mount.path / "backed"
-        attached = mount.vfsd("attach", backing, str(path), "--links", "keep")
-        assert attached.returncode == 0, attached.stderr
-    yield path
-    if request.param == "passthrough":
-        assert mount.vfsd("detach", str(path)).returncode == 0
+        with own_tmpfs() as backing:
+            path = mount.path / "backed"
+            attached = mount.vfsd("attach", backing, str(path), "--links", "keep")
+            assert attached.returncode == 0, attached.stderr
+            yield path
+            assert mount.vfsd("detach", str(path)).returncode == 0
+    else:
+        yield mount.path
     left = mount.close()
-    shutil.rmtree(backing)
     assert not left, "\n".join(left)
 
 
