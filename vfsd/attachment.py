@@ -92,20 +92,30 @@ class Attachment:
         finally:
             self.leaves -= Counter(keys)
 
-    @contextmanager
-    def opening(self) -> Iterator[None]:
+    def opening(self) -> Opening:
         """Count as in use while the block opens a file, so that nobody closes the provider."""
-        self.open_count += 1
-        try:
-            yield
-        finally:
-            self.let_go()
+        return Opening(self)
 
     def let_go(self) -> None:
         """Count one open file less."""
         self.open_count -= 1
         if not self.open_count and not self.attached:
             self.drained.set()
+
+
+class Opening:
+    """A file that is being opened in an attachment; on the hot path, so no generator."""
+
+    __slots__ = ("_attachment",)
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+
+    def __enter__(self) -> None:
+        self._attachment.open_count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._attachment.let_go()
 
 
 class Place(NamedTuple):

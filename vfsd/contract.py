@@ -94,6 +94,9 @@ class Handle(ABC):
     direct_io: bool = False
     """True: the kernel must not cache data or trust the size (content made at open)."""
 
+    keep_cache: bool = True
+    """False: what the kernel kept of the data before this opening may be outdated."""
+
     @abstractmethod
     async def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Return up to `size` bytes from `offset`; fewer only at the end of the file.

@@ -54,7 +54,7 @@ class PathNode(Node):
 class OpenFile(Handle):
     """The subclass's handle, known to its node for as long as it is open."""
 
-    __slots__ = ("_borrowers", "_inner", "_node", "_returned", "direct_io", "writes")
+    __slots__ = ("_borrowers", "_inner", "_node", "_returned", "direct_io", "keep_cache", "writes")
 
     def __init__(self, inner: Handle, node: PathNode, flags: int) -> None:
         self._inner = inner
@@ -62,6 +62,7 @@ class OpenFile(Handle):
         self._borrowers = 0
         self._returned: trio.Event | None = None
         self.direct_io = inner.direct_io
+        self.keep_cache = inner.keep_cache
         self.writes = flags & os.O_ACCMODE != os.O_RDONLY
         node.open_files.append(self)
 

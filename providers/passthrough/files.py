@@ -64,8 +64,7 @@ class FileMethods(Host):
                 lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags, gid),
                 change=change,
             )
-        if change:
-            node.own_ctime_ns = stat.st_ctime_ns
+        self._live.opened(node, stat, emptied=change)
         return PassthroughHandle(self, node, held, flags, gid)
 
     async def statfs(self) -> StatFs:
@@ -94,7 +93,7 @@ class FileMethods(Host):
         found = await self._access.on_file(
             node, lambda held: changing.change(held, changes, gid), change=True
         )
-        node.own_ctime_ns = found.st_ctime_ns
+        node.own_ctime_ns, node.data_mtime_ns = found.st_ctime_ns, found.st_mtime_ns
         return stat_of(found)
 
     async def getxattr(self, node: Node, name: bytes) -> bytes:

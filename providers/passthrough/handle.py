@@ -48,7 +48,7 @@ _view = memoryview(_scratch)
 class PassthroughHandle(Handle):
     """See the module; `release` ends it."""
 
-    __slots__ = ("_beside", "_flags", "_gid", "_held", "_provider", "node")
+    __slots__ = ("_beside", "_flags", "_gid", "_held", "_provider", "keep_cache", "node")
 
     def __init__(
         self, provider: Host, node: HostNode, held: HeldFd, flags: int, gid: int | None
@@ -61,6 +61,7 @@ class PassthroughHandle(Handle):
         self._flags = flags
         self._gid = gid
         """Of whom setuid and setgid bits fall by writing; None if the host sees to it."""
+        self.keep_cache = not node.mapped
         node.fds.append(held)
 
     def _fd(self) -> HeldFd:
@@ -109,7 +110,7 @@ class PassthroughHandle(Handle):
             written, stat = await self._provider.threads.change(write)
         else:
             written, stat = write()
-        node.own_ctime_ns = stat.st_ctime_ns
+        node.own_ctime_ns, node.data_mtime_ns = stat.st_ctime_ns, stat.st_mtime_ns
         return written
 
     def _write_beside(self, held: HeldFd, offset: int, data: bytes) -> int:

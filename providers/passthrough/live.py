@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -76,6 +77,19 @@ class Live:
             with suppress(OSError):
                 held = hold_at(route.fd(), name, node.identity)
                 self._add(node, held.fd)
+
+    def opened(self, node: HostNode, stat: os.stat_result, *, emptied: bool) -> None:
+        """Note how a file was found on opening, and whether it changed without an event.
+
+        Writing through a shared map raises none, but moves mtime when a clean page is first
+        written to. From then on, until the host closes the file, each opening starts afresh.
+        """
+        if emptied:
+            node.own_ctime_ns = stat.st_ctime_ns
+        elif self.watching and node.data_mtime_ns not in (0, stat.st_mtime_ns):
+            node.mapped = True
+            self._report(Change(node, data=False))
+        node.data_mtime_ns = stat.st_mtime_ns
 
     def _add(self, node: HostNode, fd: int) -> None:
         assert self._inotify is not None

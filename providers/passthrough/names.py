@@ -8,6 +8,7 @@ provider's own, and each is one call of the host's that is atomic there.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 
 from providers.passthrough import look, making
@@ -93,6 +94,7 @@ class NameMethods(Host):
         self._access.keep(route)
         entry = self._made(route, await self._entry(route, name, found, made=True))
         assert isinstance(entry.node, HostNode)
+        self._live.opened(entry.node, found.stat, emptied=bool(flags & os.O_TRUNC))
         return entry, PassthroughHandle(self, entry.node, held, flags, gid)
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:

@@ -61,7 +61,7 @@ class HostNode(Node):
 
     __slots__ = (
         *("__weakref__", "closing", "dev", "fds", "ino", "kind", "mark", "more", "name"),
-        *("nlink", "own_ctime_ns", "parent", "slow", "target", "watch"),
+        *("data_mtime_ns", "mapped", "nlink", "own_ctime_ns", "parent", "slow", "target", "watch"),
     )
 
     def __init__(self, number: int, key: Key, mark: bytes, kind: int) -> None:
@@ -84,6 +84,10 @@ class HostNode(Node):
         """It lies on storage that may block."""
         self.own_ctime_ns = 0
         """Its ctime after the last change that was made through the provider."""
+        self.data_mtime_ns = 0
+        """Its mtime when doors last had reason to take its data for known; 0: never."""
+        self.mapped = False
+        """The host changed it without an event, as through mmap, and did not close it since."""
         self.closing = 0
         """Writable handles of the provider's own that closed since the host last told."""
         self.watch: object | None = None

@@ -9,7 +9,8 @@ which raise events like all others, are recognised by finding nothing new:
   holds where ctime tells any two changes apart (`fine_ctime`); elsewhere every event counts. A
   host writer that closes is reported in any case.
 
-A change through mmap raises no event before its fd is closed; inotify has no more to offer.
+A change through mmap raises no event before the file is closed, which is when the last map of it
+goes; inotify has no more to offer. `Live.opened` notices some of them by mtime before that.
 
 Concurrency: runs in the event loop, on local storage only; between two events others run.
 
@@ -149,12 +150,15 @@ class Reconciler:
         foreign_close = mask & CLOSE_WRITE and not node.closing
         if mask & CLOSE_WRITE:
             node.closing = 0
+        node.data_mtime_ns = 0 if found is None else found.stat.st_mtime_ns
         own = (
             self._fine_ctime
             and found is not None
             and found.stat.st_ctime_ns == node.own_ctime_ns
             and not foreign_close
         )
+        if not own and mask & OF_DATA:
+            node.mapped = False
         if not own and mask & ~OF_NAMES:
             self._tell(Change(node, data=bool(mask & OF_DATA)))
 

@@ -66,5 +66,5 @@ class Replies:
             # Where nobody tells pages that were changed through mmap from what is to be
             # appended, this makes the kernel refuse the map (ENODEV).
             direct = direct or shim is None or not shim.works
-        keep = attachment.cache_s > CACHE_BRIEFLY_S
+        keep = handle.keep_cache and attachment.cache_s > CACHE_BRIEFLY_S
         return pyfuse3.FileInfo(fh=fh, direct_io=direct, keep_cache=keep)

@@ -87,6 +87,25 @@ def test_a_map_of_a_file_follows(app):
         eventually(lambda: page[:1] == b"b", "a write below a map")
 
 
+def test_what_the_host_changes_through_a_map_shows_when_opened_anew(app):
+    _, host, path = app
+    (host / "page").write_bytes(b"a" * 4096)
+    os.utime(host / "page", ns=(1, 1))
+    eventually(lambda: (path / "page").exists(), "the file")
+    with open(host / "page", "r+b") as file:
+        area = mmap.mmap(file.fileno(), 4096)
+    with open(path / "page", "rb", buffering=0) as early:
+        assert early.read(1) == b"a"
+        for letter in (b"b", b"c", b"d"):
+            area[0:1] = letter
+            assert (path / "page").read_bytes()[:1] == letter
+        same = ((host / "page").stat().st_mtime_ns, (path / "page").stat)
+        eventually(lambda: same[1]().st_mtime_ns == same[0], "mtime")
+        area[0:1] = b"e"
+        area.close()
+        eventually(lambda: os.pread(early.fileno(), 1, 0) == b"e", "the change, once unmapped")
+
+
 def test_what_is_written_through_the_mount_is_on_the_host(app):
     _, host, path = app
     (path / "new").write_bytes(b"data")

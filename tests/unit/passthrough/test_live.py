@@ -1,5 +1,6 @@
 """Changes made on the host are reported, and the provider's own are not."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -65,6 +66,53 @@ async def test_host_edits_are_reported(tmp_path):
         await heard.come(d, b"g")
         os.rmdir(tmp_path / "d/sub")
         await heard.come(d)
+
+
+async def test_what_the_host_changes_through_a_map_is_noticed_on_opening(tmp_path):
+    """No event tells of it, but mtime does, once; from then on each opening starts afresh."""
+    path = tmp_path / "f"
+    path.write_bytes(b"a" * 4096)
+    os.utime(path, ns=(1, 1))
+    async with served(tmp_path) as files:
+        heard = Heard(files.provider)
+        node = await files.node(b"f")
+
+        async def keeps():
+            async with files.opened(b"f") as handle:
+                return handle.keep_cache
+
+        assert await keeps()
+        fd = os.open(path, os.O_RDWR)
+        area = mmap.mmap(fd, 4096)
+        os.close(fd)
+        assert await keeps()
+        area[0:1] = b"b"
+        assert not await keeps()
+        assert heard.has(node)
+        area[0:1] = b"c"
+        assert not await keeps(), "mtime stands still, but the map may still be there"
+        heard.changes.clear()
+        area.close()
+        await until(lambda: heard.has_data(node), "a report about data")
+        await heard.settle()
+        assert await keeps()
+
+
+async def test_own_changes_leave_the_cache_alone(tmp_path):
+    async with served(tmp_path) as files:
+        for data in (b"one", b"two"):
+            await files.put(b"f", data)
+            async with files.opened(b"f", os.O_RDWR) as handle:
+                assert handle.keep_cache
+                await handle.write(0, b"x")
+                await handle.write_back(1, b"y")
+            await files.setattr(b"f", SetAttr(mtime_ns=5))
+            await files.rename(b"f", b"g")
+            async with files.opened(b"g", os.O_WRONLY | os.O_TRUNC) as handle:
+                assert handle.keep_cache
+            async with files.opened(b"g") as handle:
+                assert handle.keep_cache
+            await files.unlink(b"g")
 
 
 async def test_a_name_that_was_missing_is_reported_when_it_comes(tmp_path):
