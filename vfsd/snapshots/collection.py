@@ -13,8 +13,9 @@ is short; merging and removing files happen without it, beside saves and forks.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -173,7 +174,7 @@ def _leftovers(store: Store) -> list[str]:
 
 def _drop_leftovers(store: Store, done: Collected) -> None:
     with locked(store.place.lock, exclusive=True):
-        gone = [_aside(store, store.place.staged(name)) for name in _leftovers(store)]
+        gone = _aside(store, [store.place.staged(name) for name in _leftovers(store)])
         _drop_lease_files(store)
     done.leftovers += len(gone)
     for path in gone:
@@ -210,19 +211,24 @@ def _drop_unused(store: Store, done: Collected) -> None:
         if damaged:
             return
         unused = _unused(store, known, done)
-        gone = [_aside(store, store.place.layer(layer)) for layer in unused]
+        gone = _aside(store, [store.place.layer(layer) for layer in unused])
     done.layers += unused
     for path in gone:
         _remove(path, done)
 
 
-def _aside(store: Store, path: str) -> str:
-    # A name without a lease: whoever finds it next knows that nobody needs it.
-    gone = store.place.staged(f"gone-{new_id()}")
-    os.rename(path, gone)
-    with suppress(OSError):
-        os.unlink(os.path.join(gone, "lease"))
-    return gone
+def _aside(store: Store, paths: Iterable[str]) -> list[str]:
+    """Rename what goes to names without a lease: whoever finds one knows that nobody needs it."""
+    moved = []
+    for path in paths:
+        gone = store.place.staged(f"gone-{new_id()}")
+        # Somebody else may just have finished removing what was found.
+        with suppress(FileNotFoundError):
+            os.rename(path, gone)
+            moved.append(gone)
+        with suppress(OSError):
+            os.unlink(os.path.join(gone, "lease"))
+    return moved
 
 
 def _remove(path: str, done: Collected) -> None:
@@ -230,6 +236,10 @@ def _remove(path: str, done: Collected) -> None:
         done.freed_bytes += remove_tree(path)
     except UserError as error:
         done.keep(error.message)
+    except OSError as error:
+        # Two that remove the same leftovers get in each other's way; one of them finishes.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _merge_runs(store: Store, done: Collected, step: Step = lambda _: None) -> None:

@@ -46,6 +46,7 @@ class Staging:
         if self._lease < 0:
             return
         try:
+            self._leave_layers()
             remove_tree(self.path)
         finally:
             self.release()
@@ -59,6 +60,14 @@ class Staging:
         os.rename(self.path, target)
         self.path = target
         return self.id
+
+    def _leave_layers(self) -> None:
+        """Move it back if it was a layer: those are there wholly, or not at all."""
+        staged = self._place.staged(self.id)
+        if self.path != staged:
+            with locked(self._place.lock, exclusive=False):
+                os.rename(self.path, staged)
+            self.path = staged
 
     def release(self) -> None:
         """Let go of the lock and keep what there is."""
