@@ -85,15 +85,47 @@ def tried(box: Box, attempts: Path, *options: str) -> dict[str, int]:
     outside = str(os.getpid())
     done = box.run("--ro-bind", f"{attempts}:/attempts", *options, "--", "/attempts", outside)
     assert done.returncode == 0, done.stderr
-    lines = (line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    return parsed(done.stdout)
+
+
+def parsed(said: str) -> dict[str, int]:
+    lines = (line.rsplit(" ", 1) for line in said.splitlines())
     return {name: int(number) for name, number in lines}
 
 
+@pytest.mark.parametrize("box", ["write", "kernel"], indirect=True)
 def test_what_is_refused(box, attempts):
     found = tried(box, attempts)
     assert {name: found.pop(name) for name in REFUSED} == REFUSED
     assert {name for name, codes in REFUSED_ANYWAY.items() if found.pop(name) not in codes} == set()
     assert found == dict.fromkeys(LET_THROUGH, 0)
+
+
+def test_a_command_that_joins_a_run_is_refused_the_same(box, attempts):
+    words = ("--ro-bind", f"{attempts}:/attempts", "--", "sh", "-c", "echo up; read x")
+    running = box.start(*words, stdin=subprocess.PIPE)
+    assert running.stdout.readline() == b"up\n"
+    (run,) = Path(box.environment["XDG_RUNTIME_DIR"], "vfsd", "runs").iterdir()
+    words = [sys.executable, "-m", "vfsd", "exec", run.name, "--"]
+
+    def joined(*command: str) -> str:
+        return subprocess.run(
+            [*words, *command], env=box.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=True, timeout=60,
+        ).stdout  # fmt: skip
+
+    found = parsed(joined("/attempts", str(os.getpid())))
+    assert {name: found.pop(name) for name in REFUSED} == REFUSED
+    assert {name for name, codes in REFUSED_ANYWAY.items() if found.pop(name) not in codes} == set()
+    assert found == dict.fromkeys(LET_THROUGH, 0)
+    status = dict(line.split(":\t", 1) for line in joined("cat", "/proc/self/status").splitlines())
+    assert {int(status[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {0}
+    assert (status["NoNewPrivs"], status["Seccomp"], status["Seccomp_filters"]) == ("1", "2", "2")
+    assert joined("ls", "/proc/self/fd").split() == ["0", "1", "2", "3"]  # ls reads the directory
+    shown = joined("sh", "-c", "readlink /proc/self/exe /proc/self/cwd /proc/self/root; env")
+    assert str(Path(sys.executable).parent) not in shown
+    running.communicate(timeout=60)
+    assert running.returncode == 1  # its input has ended
 
 
 def test_the_filter_is_what_refuses(box, attempts):
