@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +26,10 @@ class Box:
     path: Path
     mount: Path
     environment: dict[str, str]
+    mode: tuple[str, ...] = ("--write",)
 
     def words(self, *arguments: object) -> list[str]:
-        return [sys.executable, "-m", "vfsd", "run", "--write", *map(str, arguments)]
+        return [sys.executable, "-m", "vfsd", "run", *self.mode, *map(str, arguments)]
 
     def run(
         self, *arguments: object, stdin: bytes | int = subprocess.DEVNULL, **more: object
@@ -69,6 +72,27 @@ def box(tree: VfsdMount, request: pytest.FixtureRequest) -> Box:
     path = tree.path / f"{request.node.name[:80]}-{time.monotonic_ns()}".replace("/", "_")
     path.mkdir()
     return Box(path, tree.path, tree.environment)
+
+
+@pytest.fixture
+def own_project(tree: VfsdMount) -> Iterator[Callable[[list[int]], Box]]:
+    """Make a project of a user's own, for `vfsd run` as it is without options: with a layer."""
+    root = Path(tempfile.mkdtemp(prefix="vfsd-project-"))
+    root.chmod(0o755)
+
+    def make(owner: list[int]) -> Box:
+        environment = {**tree.environment, "HOME": str(root / "home")}
+        for name in ("project", "project/.git", "home", "runtime", "state", "cache"):
+            (root / name).mkdir(mode=0o700)
+        for name in ("RUNTIME_DIR", "STATE_HOME", "CACHE_HOME"):
+            environment[f"XDG_{name}"] = str(root / name.partition("_")[0].lower())
+        for path in (root, *root.rglob("*")):
+            if owner:
+                os.chown(path, *owner)
+        return Box(root / "project", root, environment, ())
+
+    yield make
+    shutil.rmtree(root)
 
 
 def with_word(word: str) -> list[int]:

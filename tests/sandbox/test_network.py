@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ class Runner:
         self._running: list[subprocess.Popen[str]] = []
 
     def start(self, *words: object) -> subprocess.Popen[str]:
-        environment = {**self.box.environment, "HOME": "/nonexistent"}
+        environment = dict(self.box.environment)
         # A proxy of this machine's own is not for its loopback.
         environment |= dict.fromkeys(("no_proxy", "NO_PROXY"), "*")
         running = subprocess.Popen(
@@ -91,12 +91,17 @@ class Runner:
                 running.kill()
 
 
-@pytest.fixture(params=["we", "an ordinary user"])
-def by(box: Box, request: pytest.FixtureRequest) -> Iterator[Runner]:
-    ordinary = request.param != "we"
-    if ordinary and os.getuid() != 0:
-        pytest.skip("it is an ordinary user who runs these tests")
-    runner = Runner(box, BECOME if ordinary else [])
+@pytest.fixture(params=["we, on a mount", "an ordinary user"])
+def by(
+    box: Box, own_project: Callable[[list[int]], Box], request: pytest.FixtureRequest
+) -> Iterator[Runner]:
+    """`vfsd run`: writing to a mount, and over a directory with a layer."""
+    runner = Runner(box, [])
+    if request.param == "an ordinary user":
+        ordinary = os.getuid() == 0
+        runner = Runner(
+            own_project([USER.pw_uid, USER.pw_gid] if ordinary else []), BECOME if ordinary else []
+        )
     yield runner
     runner.close()
 
