@@ -288,6 +288,15 @@ def test_a_limit_that_is_none_is_refused_before_anything_runs(box, option, value
     assert not (box.path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "option", ["--memory=1G", "--pids=9", "--timeout=1m", "--output=1M", "--publish=0:80"]
+)
+def test_without_a_sandbox_no_limit_is_promised(own_project, option):
+    done = own_project([]).run("--engine", "native", option, "--", "touch", "ran")
+    assert done.returncode == 125
+    assert f"no sandbox to hold {option.partition('=')[0]};" in done.stderr.decode()
+
+
 def test_no_group_is_left(box):
     box.run("--memory", "100M", "--pids", "50", "--", "sh", "-c", "sleep 60 & true")
     left = subprocess.run(
