@@ -63,9 +63,12 @@ def vfsd_mount() -> Iterator[Callable[..., VfsdMount]]:
     mounts: list[VfsdMount] = []
 
     def start(
-        *options: str, expected_logs: tuple[str, ...] = (), packages: Path | None = None
+        *options: str,
+        expected_logs: tuple[str, ...] = (),
+        packages: Path | None = None,
+        state: Path | None = None,
     ) -> VfsdMount:
-        mount = VfsdMount(*options, expected_logs=expected_logs, packages=packages)
+        mount = VfsdMount(*options, expected_logs=expected_logs, packages=packages, state=state)
         mounts.append(mount)
         return mount
 

@@ -134,7 +134,7 @@ async def open_stored(name: str, guard: Guard | None = None, *, writable: bool) 
     layers: list[Provider] = []
     try:
         for layer in lease.layers:
-            opened = await open_provider(*lease.source(layer))
+            opened = await _open_layer(name, *lease.source(layer))
             layers.append(LeasedLayer(opened, _nothing if layers else lease.close))
         if found.base is not None:
             layers.append(await _open_base(name, os.fsdecode(found.base), guard))
@@ -151,17 +151,27 @@ async def open_stored(name: str, guard: Guard | None = None, *, writable: bool) 
     return Opened(provider, ground if writable else None, None if writable else ground)
 
 
+async def _open_layer(name: str, source: str, options: Mapping[str, str]) -> Provider:
+    try:
+        return await open_provider(source, options)
+    except UserError as error:
+        if error.exit_code != ExitCode.DAMAGED:
+            raise
+        raise UserError(
+            f"the snapshot {name!r} is damaged: {error.message}", ExitCode.DAMAGED
+        ) from error
+
+
 async def _open_base(name: str, base: str, guard: Guard | None) -> Provider:
     if guard is not None:
         await guard(base)
-    try:
-        return await open_provider(f"passthrough:{base}", {"links": "keep"})
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if not await trio.to_thread.run_sync(os.path.isdir, base):
         raise UserError(
             f"the snapshot {name!r} stands on {base}, which is no directory any more; put it back,"
             f" or remove the snapshot with 'vfsd snapshot rm {name}'",
             ExitCode.NOT_FOUND,
-        ) from error
+        )
+    return await open_provider(f"passthrough:{base}", {"links": "keep"})
 
 
 def _lease(name: str) -> Lease:

@@ -35,11 +35,16 @@ class VfsdMount:
     """One `vfsd mount --foreground`; `path` is the mountpoint."""
 
     def __init__(
-        self, *options: str, expected_logs: tuple[str, ...] = (), packages: Path | None = None
+        self,
+        *options: str,
+        expected_logs: tuple[str, ...] = (),
+        packages: Path | None = None,
+        state: Path | None = None,
     ) -> None:
         """Mount and return when the mount is live.
 
-        `expected_logs` are patterns of lines; the daemon also imports from `packages`.
+        `expected_logs` are patterns of lines; the daemon also imports from `packages`, and
+        keeps its state in `state` if it is not to be its own.
         """
         # Not below pytest's own directory, which other users may not enter.
         self.root = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -52,7 +57,7 @@ class VfsdMount:
         self.environment = {
             **{key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"},
             "XDG_RUNTIME_DIR": str(self.root / "run"),
-            "XDG_STATE_HOME": str(self.root / "state"),
+            "XDG_STATE_HOME": str(state or self.root / "state"),
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "PYTHONPATH": ":".join(
                 str(each) for each in (REPOSITORY, packages, os.environ.get("PYTHONPATH")) if each
