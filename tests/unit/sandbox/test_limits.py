@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,39 @@ def test_the_scope_that_systemd_is_asked_for():
         *("--property=MemorySwapMax=0", "--property=TasksMax=7", "--property=CPUQuota=50%"),
         *("--", "/usr/bin/env", "-i"),
     ]
+
+
+def unified() -> Path | None:
+    """Where this machine has cgroups of version 2 that this user may change, if it has."""
+    for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if os.path.exists(f"{place}/cgroup.controllers") and os.access(place, os.W_OK):
+            return Path(place)
+    return None
+
+
+@pytest.mark.skipif(unified() is None, reason="no cgroups of version 2 that may be changed")
+def test_processes_enter_a_real_group_of_version_2_and_it_goes():
+    """Without controllers, which this machine may have given to version 1."""
+    root = unified()
+    assert root is not None
+    directory = root / f"vfsd-test-{os.getpid()}"
+    directory.mkdir()
+    group = cgroups.Group(2, (str(directory),), frozenset())
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            group.admit(process.pid)
+            assert (directory / "cgroup.procs").read_text().split() == [str(process.pid)]
+            assert group.killed_for_memory() == 0
+        finally:
+            process.kill()
+    group.remove()
+    assert not directory.exists()
+
+
+def test_memory_that_was_used_up_is_told_by_either_version(tmp_path):
+    """As the kernel writes it: the event, among others."""
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\n")
+    (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n")
+    for version, number in ((2, 3), (1, 4)):
+        group = cgroups.Group(version, (str(tmp_path),), frozenset(("memory",)))
+        assert group.killed_for_memory() == number
