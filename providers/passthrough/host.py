@@ -19,11 +19,11 @@ import stat as stat_module
 
 from providers.passthrough import changing
 from providers.passthrough.access import Access, Route
+from providers.passthrough.birth import Owner
 from providers.passthrough.held import HeldFd
 from providers.passthrough.linkview import LinkView
 from providers.passthrough.live import Live
 from providers.passthrough.look import Found, KnownLink, stat_of
-from providers.passthrough.making import Owner
 from providers.passthrough.nodes import HostNode
 from providers.passthrough.options import Options
 from providers.passthrough.orphans import Orphans

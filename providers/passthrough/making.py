@@ -3,8 +3,9 @@
 Each call works on one component below an fd from beneath.py and follows no symlink: unlink
 removes a link and not its target, and nothing is created through one.
 
-As root, what is made is given to the caller. It is made without setuid and setgid bits, which
-are added once it is the caller's, so that there is never a file that runs as root.
+As root, what is made belongs to the caller from the first (birth.py). Only where that cannot be had
+it is given away afterwards, by an fd and if it still is what was made. setuid and setgid bits are
+added once it is the caller's, so that there is never a file that runs as root.
 
 Concurrency: blocking calls without shared state, safe in any thread.
 """
@@ -16,8 +17,8 @@ import os
 import stat as stat_module
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
+from providers.passthrough.birth import Owner, born_to
 from providers.passthrough.held import HeldFd
 from providers.passthrough.look import ALWAYS, OPEN_FLAGS, Found, look, opened
 from providers.passthrough.syscalls import file_mark, linkat_fd, renameat2
@@ -31,13 +32,6 @@ Remove = Callable[[int, bytes, bool], HeldFd | None]
 """`unlink` or `rmdir`."""
 
 
-class Owner(NamedTuple):
-    """Whose a new file is to be."""
-
-    uid: int
-    gid: int
-
-
 def create(
     dirfd: int, name: bytes, mode: int, flags: int, owner: Owner | None, gid: int | None
 ) -> tuple[Found, HeldFd]:
@@ -46,13 +40,14 @@ def create(
     writable = flags & os.O_ACCMODE != os.O_RDONLY
     for _ in range(ATTEMPTS_MAX):
         try:
-            fd = os.open(name, asked | os.O_CREAT | os.O_EXCL, mode & 0o777, dir_fd=dirfd)
+            with born_to(owner) as born:
+                fd = os.open(name, asked | os.O_CREAT | os.O_EXCL, mode & 0o777, dir_fd=dirfd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
         else:
             held = HeldFd(fd, writable=writable)
-            stat = _give(dirfd, name, mode, owner, held)
+            stat = _give(dirfd, name, mode, owner, held, born)
             return Found(stat, file_mark(dirfd, name), None), held
         try:
             held = HeldFd(os.open(name, asked, dir_fd=dirfd), writable=writable)
@@ -65,22 +60,25 @@ def create(
 
 def mknod(dirfd: int, name: bytes, mode: int, rdev: int, owner: Owner | None) -> Found:
     """Make a file of the type in `mode`."""
-    os.mknod(name, mode & ~0o7000, rdev, dir_fd=dirfd)
-    _give(dirfd, name, mode, owner, None)
+    with born_to(owner) as born:
+        os.mknod(name, mode & ~0o7000, rdev, dir_fd=dirfd)
+    _give(dirfd, name, mode, owner, None, born)
     return look(dirfd, name, links=False)
 
 
 def mkdir(dirfd: int, name: bytes, mode: int, owner: Owner | None) -> Found:
     """Make a directory; the kernel hands down setgid."""
-    os.mkdir(name, mode & 0o1777, dir_fd=dirfd)
-    _give(dirfd, name, mode, owner, None)
+    with born_to(owner) as born:
+        os.mkdir(name, mode & 0o1777, dir_fd=dirfd)
+    _give(dirfd, name, mode, owner, None, born)
     return look(dirfd, name, links=False)
 
 
 def symlink(dirfd: int, name: bytes, target: bytes, owner: Owner | None) -> Found:
     """Make a symlink with the target as given; where it leads is judged when it is read."""
-    os.symlink(target, name, dir_fd=dirfd)
-    stat = _give(dirfd, name, None, owner, None)
+    with born_to(owner) as born:
+        os.symlink(target, name, dir_fd=dirfd)
+    stat = _give(dirfd, name, None, owner, None, born)
     return Found(stat, file_mark(dirfd, name), target)
 
 
@@ -124,32 +122,46 @@ def rename(
 
 
 def _give(
-    dirfd: int, name: bytes, mode: int | None, owner: Owner | None, held: HeldFd | None
+    dirfd: int,
+    name: bytes,
+    mode: int | None,
+    owner: Owner | None,
+    held: HeldFd | None,
+    born: bool,
 ) -> os.stat_result:
-    """Give what was just made to its owner and set the mode's remaining bits, or unmake it."""
+    """See that what was just made is its owner's and has the mode's remaining bits, or unmake it.
+
+    EPERM if it is not: where it was `born` its owner's, it may be another file by now, which
+    must not be given away, or the storage knows no owners.
+    """
     stat = _stat(dirfd, name, held)
     try:
-        changed = False
         if owner is not None:
             uid, gid = owner.uid, owner.gid
             if stat.st_gid != gid and os.fstat(dirfd).st_mode & stat_module.S_ISGID:
                 gid = stat.st_gid
             if (stat.st_uid, stat.st_gid) != (uid, gid):
-                if held is not None:
-                    os.fchown(held.fd, uid, gid)
-                else:
-                    os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
-                changed = True
-        if changed:
-            stat = _stat(dirfd, name, held)
+                held = held or _hold_own(dirfd, name, stat, uid if born else os.geteuid())
+                os.chown(b"/proc/self/fd/%d" % held.fd, uid, gid)
+                stat = _stat(dirfd, name, held)
         wanted = _wanted(mode, stat)
         if wanted != stat_module.S_IMODE(stat.st_mode):
-            _chmod(dirfd, name, wanted, held, stat)
+            held = held or _hold_own(dirfd, name, stat, owner.uid if owner else os.geteuid())
+            os.chmod(b"/proc/self/fd/%d" % held.fd, wanted)
             stat = _stat(dirfd, name, held)
     except BaseException:
         _unmake(dirfd, name, stat)
         raise
     return stat
+
+
+def _hold_own(dirfd: int, name: bytes, stat: os.stat_result, uid: int) -> HeldFd:
+    """Open what was made, which is `uid`'s. EPERM."""
+    held = HeldFd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd))
+    found = os.fstat(held.fd)
+    if not os.path.samestat(found, stat) or found.st_uid != uid:
+        raise fail(errno.EPERM, name)
+    return held
 
 
 def _wanted(mode: int | None, stat: os.stat_result) -> int:
@@ -164,14 +176,6 @@ def _stat(dirfd: int, name: bytes, held: HeldFd | None) -> os.stat_result:
     if held is not None:
         return os.fstat(held.fd)
     return os.stat(name, dir_fd=dirfd, follow_symlinks=False)
-
-
-def _chmod(dirfd: int, name: bytes, mode: int, held: HeldFd | None, stat: os.stat_result) -> None:
-    if held is None:
-        held = HeldFd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd))
-        if not os.path.samestat(os.fstat(held.fd), stat):
-            raise fail(errno.ESTALE, name)
-    os.chmod(b"/proc/self/fd/%d" % held.fd, mode)
 
 
 def _unmake(dirfd: int, name: bytes, stat: os.stat_result) -> None:

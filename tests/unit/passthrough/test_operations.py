@@ -10,6 +10,7 @@ import sys
 import pytest
 import trio
 
+from providers.passthrough import birth
 from providers.passthrough import handle as handle_module
 from tests.unit.passthrough.serving import served
 from vfsd.conformance.files import read_all, releasing
@@ -169,6 +170,61 @@ async def test_what_is_made_belongs_to_the_caller(tmp_path, options):
             assert modes["d"].st_mode == 0o041750 | inherited
             assert modes["p"].st_mode == 0o010622, "whatever the daemon's umask"
             assert modes["n"].st_mode == 0o100666
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("call", ["mkdir", "mknod", "symlink"])
+async def test_what_takes_the_place_of_a_new_file_is_not_given_away(
+    tmp_path, options, call, monkeypatch
+):
+    """Whoever may rename in the directory puts something of root's there, just after."""
+    real = getattr(os, call)
+    secret = tmp_path / "secret"
+
+    def make_and_swap(*arguments, **options):
+        real(*arguments, **options)
+        if options.get("dir_fd") is not None:
+            (os.rmdir if call == "mkdir" else os.unlink)(tmp_path / "new")
+            secret.rename(tmp_path / "new")
+
+    if call == "mkdir":
+        secret.mkdir(mode=0o700)
+    elif call == "symlink":
+        secret.symlink_to("nowhere")
+    else:
+        secret.write_bytes(b"root's")
+        secret.chmod(0o600)
+    before = os.lstat(secret)
+    async with served(tmp_path, **options) as files:
+        provider, root = files.provider, files.root
+        attempts = {
+            "mkdir": lambda: provider.mkdir(root, b"new", 0o777, USER),
+            "mknod": lambda: provider.mknod(root, b"new", 0o106777, 0, USER),
+            "symlink": lambda: provider.symlink(root, b"new", b"target", USER),
+        }
+        monkeypatch.setattr(os, call, make_and_swap)
+        with pytest.raises(PermissionError):
+            await attempts[call]()
+        monkeypatch.undo()
+    for name in os.listdir(tmp_path):
+        after = os.lstat(tmp_path / name)
+        assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("lacking", ["capget", "capset"])
+async def test_without_capabilities_to_keep_files_are_given_away(
+    tmp_path, options, lacking, monkeypatch
+):
+    monkeypatch.setattr(birth._libc, lacking, lambda header, data: -1)
+    async with served(tmp_path, **options) as files:
+        entry = await files.provider.mkdir(files.root, b"d", 0o1777, USER)
+        assert (entry.stat.uid, entry.stat.gid, entry.stat.mode) == (1234, 1235, 0o041777)
+        entry = await files.provider.mknod(files.root, b"f", 0o104755, 0, USER)
+        assert (entry.stat.uid, entry.stat.gid, entry.stat.mode) == (1234, 1235, 0o104755)
+    assert os.access(tmp_path, os.W_OK)
+    (tmp_path / "own").touch()
+    assert (tmp_path / "own").stat().st_uid == 0, "the thread's ids are its own again"
 
 
 @pytest.mark.root
