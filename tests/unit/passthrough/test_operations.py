@@ -2,10 +2,13 @@
 
 import errno
 import os
+import shutil
 import socket
 import stat as stat_module
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import trio
@@ -387,8 +390,17 @@ async def test_errors_of_the_backing_arrive_unchanged(small, options):
         assert await files.get(b"f") == b"x" * 40_000
 
 
+@pytest.fixture
+def enterable():
+    """A directory that every user may enter; those above pytest's are closed."""
+    directory = Path(tempfile.mkdtemp(prefix="vfsd-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
 @pytest.mark.root
-async def test_an_ordinary_user_is_refused_what_the_host_refuses(tmp_path):
+async def test_an_ordinary_user_is_refused_what_the_host_refuses(enterable):
     """Run as another user: EACCES and EPERM come from the backing."""
     script = """
 import os, sys, trio
@@ -416,9 +428,7 @@ async def main():
 
 trio.run(main)
 """
-    os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents[:2]:
-        os.chmod(parent, 0o755)
+    tmp_path = enterable
     (tmp_path / "private").write_bytes(b"")
     os.chmod(tmp_path / "private", 0o600)
     (tmp_path / "own").mkdir()
