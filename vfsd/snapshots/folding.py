@@ -25,7 +25,7 @@ from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.locking import locked
 from vfsd.snapshots.merging import merge
 from vfsd.snapshots.staging import Staging
-from vfsd.snapshots.touched import touched_by
+from vfsd.snapshots.touched import seen_by
 from vfsd.snapshots.unpacking import tree_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def folded(store: Store, layers: Sequence[Layer]) -> Iterator[Staging]:
         whole = layers[-1].whole
         trees = [tree_of(store, layer) for layer in layers]
         merge(trees, staging.part("tree"), whole=whole)
-        told = touched_by(store.place, [layer.id for layer in layers])
-        if told:
-            records.write(staging.part("fingerprints"), {"touched": told}, durable=False)
+        seen = seen_by(store.place, [layer.id for layer in layers])
+        if seen.touched:
+            records.write(staging.part("fingerprints"), seen.to_record(), durable=False)
         new = Layer(staging.id, DIR, time.time_ns(), whole)
         records.write(staging.part("record"), new.to_record(), durable=False)
         yield staging

@@ -44,7 +44,7 @@ from vfsd.snapshots.place import Place, default_root, is_id, new_id
 from vfsd.snapshots.refusals import Damaged, NameTaken, NotFound, UnknownVersion, refused_when_full
 from vfsd.snapshots.staging import Staging
 from vfsd.snapshots.syscalls import rename_new
-from vfsd.snapshots.touched import Touched, touched, touched_by
+from vfsd.snapshots.touched import Touched, see, seen_by
 
 
 class Store:
@@ -91,7 +91,7 @@ class Store:
             layer = Layer(staging.id, DIR, time.time_ns(), base is None and not chain)
             if base is not None:
                 with HostTree(layer_dir, marks=True, kind="layer") as upper, HostTree(base) as host:
-                    told = {"touched": touched(upper, host)}
+                    told = see(upper, host).to_record()
                 records.write(staging.part("fingerprints"), told, durable=False)
             adopt_directory(layer_dir, staging.part("tree"), self.place.root)
             return layer
@@ -170,7 +170,7 @@ class Store:
 
     def fingerprints(self, snapshot: Snapshot) -> Touched:
         """Return what the base had at the paths that the chain changes (touched.py). Damaged."""
-        return touched_by(self.place, snapshot.chain)
+        return seen_by(self.place, snapshot.chain).touched
 
     # ---- inside ----
 

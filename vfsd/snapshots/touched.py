@@ -18,8 +18,9 @@ Concurrency: blocking calls; the base may change meanwhile, and is told as it wa
 from __future__ import annotations
 
 import stat as stat_module
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 from vfsd.digest import content_digest
 from vfsd.snapshots import records
@@ -35,27 +36,66 @@ DIGEST_FILES_MAX = 500
 Touched = dict[bytes, list[int | bytes]]
 
 
-def touched(layer: TreeView, base: TreeView) -> Touched:
+class Seen(NamedTuple):
+    """What the base had, and the paths at and below which that is all it had.
+
+    The latter are new paths, where it had nothing, and directories that were told whole.
+    """
+
+    touched: Touched
+    closed: set[bytes]
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what `fingerprints` holds."""
+        return {"touched": self.touched, "closed": sorted(self.closed)}
+
+
+def see(layer: TreeView, base: TreeView) -> Seen:
     """Return what the base has at the paths that `layer`, which shows its marks, changes."""
     walk = _Walk(layer, base)
     walk.run()
-    return walk.found
+    return walk.seen
 
 
-def touched_by(place: Place, chain: Iterable[str]) -> Touched:
+def seen_by(place: Place, chain: Sequence[str]) -> Seen:
     """Return what is kept for the layers of a chain, top first. Damaged.
 
-    Where several change a path, the base is told as the lowest one found it.
+    The base is told as the lowest layer found it: what came into it later, at a path that one
+    had changed already, was not what the chain stands on.
     """
-    found: Touched = {}
-    for layer in chain:
+    found = Seen({}, set())
+    for layer in reversed(chain):
         path = place.layer(layer, "fingerprints")
         with suppress(FileNotFoundError):
-            told = records.read(path).get("touched")
-            if not isinstance(told, dict):
-                raise Damaged(f"{path} is damaged: it holds no fingerprints")
-            found.update(told)
+            later = _read(path)
+            closed = {each for each in later.closed if not _is_told(each, found)}
+            more = {
+                each: entry
+                for each, entry in later.touched.items()
+                if each not in found.touched and not _is_told(each, found)
+            }
+            found.touched.update(more)
+            found.closed.update(closed)
     return found
+
+
+def _read(path: str) -> Seen:
+    record = records.read(path)
+    touched, closed = record.get("touched"), record.get("closed")
+    if isinstance(touched, dict) and isinstance(closed, list):
+        return Seen(touched, set(closed))
+    raise Damaged(f"{path} is damaged: it holds no fingerprints")
+
+
+def _is_told(path: bytes, seen: Seen) -> bool:
+    """Say whether all that the base had at `path` is known, by what stands there or above."""
+    while True:
+        entry = seen.touched.get(path)
+        if path in seen.closed or (entry is not None and not stat_module.S_ISDIR(int(entry[0]))):
+            return True
+        if not path:
+            return False
+        path = path.rpartition(b"/")[0]
 
 
 class _Walk:
@@ -63,12 +103,13 @@ class _Walk:
         self._layers = Layers([layer])
         self._base = base
         self._digests_left = DIGEST_FILES_MAX
-        self.found: Touched = {}
+        self.seen = Seen({}, set())
+        self._found = self.seen.touched
 
     def run(self) -> None:
         """Walk the layer as far as the base goes."""
         root = self._layers.root()
-        self.found[b""] = _told(self._base.item(b""), b"")
+        self._found[b""] = _told(self._base.item(b""), b"")
         todo = [(b"", root.levels)]
         while todo:
             path, levels = todo.pop()
@@ -76,15 +117,16 @@ class _Walk:
                 inner = path + b"/" + name if path else name
                 old = self._look(inner)
                 if old is None:
+                    self.seen.closed.add(inner)
                     continue
                 both = merged.item is not None and _is_directory(merged.item) and _is_directory(old)
                 if both and not merged.closed:
-                    self.found[inner] = _told(old, b"")
+                    self._found[inner] = _told(old, b"")
                     todo.append((inner, merged.levels))
                 elif _is_directory(old):
                     self._all_below(inner, old)
                 else:
-                    self.found[inner] = _told(old, self._digest(inner, old))
+                    self._found[inner] = _told(old, self._digest(inner, old))
 
     def _look(self, path: bytes) -> Item | None:
         try:
@@ -93,7 +135,8 @@ class _Walk:
             return None
 
     def _all_below(self, path: bytes, directory: Item) -> None:
-        self.found[path] = _told(directory, b"")
+        self.seen.closed.add(path)
+        self._found[path] = _told(directory, b"")
         todo = [path]
         while todo:
             here = todo.pop()
@@ -102,7 +145,7 @@ class _Walk:
                 for name, item in self._base.scan(here).items():
                     inner = here + b"/" + name
                     is_link = stat_module.S_ISLNK(item.stat.mode)
-                    self.found[inner] = _told(item, self._digest(inner, item) if is_link else b"")
+                    self._found[inner] = _told(item, self._digest(inner, item) if is_link else b"")
                     if _is_directory(item):
                         todo.append(inner)
 

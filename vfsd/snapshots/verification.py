@@ -30,7 +30,7 @@ from vfsd.snapshots.refusals import Damaged, NotFound
 from vfsd.snapshots.removal import remove_tree
 from vfsd.snapshots.settling import settle
 from vfsd.snapshots.store import Store
-from vfsd.snapshots.touched import touched_by
+from vfsd.snapshots.touched import seen_by
 
 _CHUNK_BYTES = 1 << 20
 _NO_PLACE_FOR_DIGESTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -128,7 +128,7 @@ def _layer(store: Store, name: str, told: Told | None) -> Iterator[str]:
     place = store.place
     try:
         layer = store.layer(name)
-        touched_by(place, [name])
+        seen_by(place, [name])
     except Damaged as error:
         yield error.message
         return

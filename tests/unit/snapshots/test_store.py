@@ -14,6 +14,7 @@ from tests.unit.snapshots.storeworld import OPAQUE, WHITEOUT, World
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots import records
+from vfsd.snapshots.collection import remove
 from vfsd.snapshots.kept import Snapshot
 from vfsd.snapshots.locking import hold_if_free
 from vfsd.snapshots.refusals import Damaged, NameTaken, NotFound
@@ -217,6 +218,28 @@ def test_of_several_layers_the_lowest_tells_about_the_base(world):
     told = world.store.fingerprints(world.store.snapshot("two"))
     assert told[b"changed"][6] == before
     assert b"kept" in told
+
+
+def test_what_came_into_the_base_later_is_not_what_a_chain_stands_on(world):
+    """Somebody makes files where the first layer has some: the second layer is none the wiser."""
+    world.save("one", {"new": "mine", "made/mine": "mine", "d": WHITEOUT, "changed": OPAQUE})
+    (world.base / "new").write_text("by somebody else")
+    (world.base / "made").mkdir()
+    (world.base / "made" / "mine").write_text("by somebody else")
+    (world.base / "d" / "later").write_text("by somebody else")
+    (world.base / "changed").unlink()
+    (world.base / "changed").mkdir()
+    (world.base / "changed" / "inner").write_text("by somebody else")
+    files = {"new": "2", "made/mine": "2", "d/later": "2", "changed/inner": "2", "kept": "2"}
+    world.save("two", files, on="one")
+    told = set(world.store.fingerprints(world.store.snapshot("two")))
+    assert told == {b"", b"changed", b"d", b"d/f", b"kept"}
+    # The same when both layers are one.
+    remove(world.store, "one")
+    assert len(world.store.snapshot("two").chain) == 1
+    assert set(world.store.fingerprints(world.store.snapshot("two"))) == told
+    world.save("three", files, on="two")
+    assert set(world.store.fingerprints(world.store.snapshot("three"))) == told
 
 
 def test_a_lease_ends_with_its_process(world):
