@@ -20,7 +20,7 @@ from providers.overlay.union import Union
 from providers.overlay.upper import Upper
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.provider import OpenSource, Provider
+from vfsd.provider import Node, OpenSource, Provider
 
 
 async def open_layers(
@@ -62,13 +62,15 @@ async def assemble(
     lowers: Sequence[Provider],
     spare: Provider | None,
     flavour: Flavour,
+    sync: bool,
 ) -> tuple[Union, Upper | None]:
     """Merge open layers; see `OverlayProvider.over`."""
     shared = Lowers(lowers)
     writable: Upper | None = None
     sealed: list[Layer] = []
     if upper is not None:
-        writable, roots = await Upper.open(upper, seals=not _forks(upper))
+        writable, roots = await Upper.open(upper, seals=not await _forks(upper))
+        writable.syncs = sync and upper.traits.fsync
         sealed = [Layer(upper, root, 0, sealed=True, bottom=False) for root in roots]
         if writable.seals:
             shared.further.append(upper)
@@ -87,14 +89,17 @@ async def assemble(
     return union, extra
 
 
-def _forks(provider: Provider) -> bool:
-    """Say whether a provider has snapshots of its own."""
+async def _forks(provider: Provider) -> bool:
+    """Say whether a provider has snapshots of its own that can be worked with by number alone."""
+    if type(provider.root) is not Node:
+        return False
     try:
-        provider.snapshot()
+        snapshot = provider.snapshot()
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
         return False
+    await snapshot.aclose()
     return True
 
 

@@ -7,8 +7,7 @@ each in the same manner; a directory's times do not change by what is brought up
 
 Who is not root cannot give files away: the copy then belongs to the user who runs the daemon.
 
-Concurrency: the overlay's turn is held. While data is copied a cancellation is let through, and
-so is a seal: what follows looks again at where the copy belongs.
+Concurrency: the overlay's turn is held. While data is copied a cancellation is let through.
 
 Source: fs/overlayfs/copy_up.c.
 """
@@ -89,8 +88,8 @@ async def bring_up(union: Union, node: OverlayNode, *, limit_bytes: int | None =
             await upper.discard(stage)
         raise
     union.copied_up += 1
-    if upper.seals and upper.fresh:
-        upper.copies.add(copy.number)
+    if upper.seals:
+        upper.copies[copy.number] = node.number
     union.nodes.brought_up(node, copy)
     if not node.is_directory:
         node.below = ()
@@ -150,6 +149,9 @@ async def _staged(
         entry, handle = await provider.create(work, stage, stat.mode & 0o777, flags, owner)
         try:
             await _copy_data(union, upper, source, stat, entry.node, handle, limit_bytes)
+            if upper.syncs and stat.size:
+                # Or a power failure might leave the name, and not the data.
+                await handle.fsync(datasync=True)
         finally:
             with trio.CancelScope(shield=True):
                 await handle.release()
@@ -182,7 +184,7 @@ async def _copy_attributes(
         try:
             await provider.setxattr(copy, union.flavour.named(marks.OWN), note)
         except OSError as error:
-            # A symlink or a FIFO takes no user attributes: its number changes with a restart.
+            # A symlink or a FIFO takes no user attributes: its number changes after a restart.
             if error.errno not in UNKEPT:
                 raise
     changes = SetAttr(atime_ns=stat.atime_ns, mtime_ns=stat.mtime_ns)

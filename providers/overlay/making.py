@@ -143,6 +143,9 @@ def new_node(union: Union, parent: OverlayNode, name: bytes, entry: Entry) -> En
     """Make the node of what was just made in the upper."""
     inner, stat = entry
     number = inner.number
+    copies = union.need_upper().copies
+    if copies:
+        copies.pop(number, None)  # the number of a copy that is gone
     if number >= 1 << 40:
         number = union.lowers.minted.number(0, number)
     if number in union.nodes.by_number:

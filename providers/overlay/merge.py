@@ -109,8 +109,9 @@ async def note_of(union: Union, inner: Node) -> int | None:
     """Return the number that a file in the upper had before it was copied up, if it was."""
     upper = union.upper
     assert upper is not None
-    if upper.seals and upper.fresh and inner.number not in upper.copies:
-        return None
+    known = upper.copies.get(inner.number)
+    if known is not None or (upper.seals and upper.fresh):
+        return known
     name = union.flavour.named(marks.OWN)
     return read_origin(await marks.own(upper.provider, inner, (name,)))
 
@@ -139,7 +140,11 @@ async def from_below(
     """Return the entry for what was found in the lowers."""
     top = found[0]
     kind = S_IFMT(stat.mode)
-    number = await number_below(union, top)
+    tag = top.layer.tag
+    if tag:
+        number = union.lowers.minted.number(tag, top.node.number)
+    else:
+        number = await number_below(union, top)
     if union.hard and number in union.hard and kind != DIRECTORY:
         return await _hard_linked(union, parent, name, top, number, stat)
     node = union.nodes.by_number.get(number)
@@ -211,7 +216,12 @@ async def _hard_linked(
 
 
 def note_lowers(union: Union, node: OverlayNode) -> None:
-    """Remember which node shows what, for lowers that tell of changes."""
+    """Remember which directory shows what, for lowers that tell of changes.
+
+    What is in one lower only is found by its number (changes.py).
+    """
+    if node.kind != DIRECTORY or (len(node.below) == 1 and node.upper is None):
+        return
     for each in node.below:
         if not each.layer.sealed:
             union.nodes.by_lower[each.layer.tag, each.node.number] = node

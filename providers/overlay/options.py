@@ -1,4 +1,4 @@
-"""The options of `-o key=value`: lower=, upper=, marks=, and size=, inodes= of a memory upper.
+"""The options of `-o key=value`: lower=, upper=, marks=, sync=; size=, inodes= of a memory upper.
 
 Several lowers stand in one value with colons between them, as in mount(8), the topmost first; a
 colon that belongs to a source is written ``\\:``. ``lower=`` given again adds below.
@@ -18,7 +18,7 @@ from vfsd.sourcelist import split_sources
 
 LOWERS_MAX = 4096
 LIMITS = ("size", "inodes")
-KNOWN = ("lower", "upper", "marks", *LIMITS)
+KNOWN = ("lower", "upper", "marks", "sync", *LIMITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Options:
     flavour: Flavour
     limits: Mapping[str, str]
     """Options for an upper in memory."""
+    sync: bool = True
+    """Data is durable before a copy replaces what it is a copy of."""
 
 
 def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
@@ -55,10 +57,15 @@ def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
     if marks not in FLAVOURS:
         raise _refusal(f"marks={marks} is not understood; write marks=user or marks=trusted")
     upper = options.get("upper", "memory")
+    sync = options.get("sync", "on")
+    if sync not in ("on", "off"):
+        raise _refusal(f"sync={sync} is not understood; write sync=on or sync=off")
     limits = {key: options[key] for key in LIMITS if key in options}
     if limits and upper != "memory":
         raise _refusal(f"{min(limits)}= limits an upper in memory, and upper={upper} was given")
-    return Options(lowers, None if upper == "none" else upper, FLAVOURS[marks], limits)
+    return Options(
+        lowers, None if upper == "none" else upper, FLAVOURS[marks], limits, sync == "on"
+    )
 
 
 def _refusal(message: str) -> UserError:

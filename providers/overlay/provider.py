@@ -74,15 +74,17 @@ class OverlayProvider(Provider):
         *,
         spare: Provider | None = None,
         flavour: Flavour = USER,
+        sync: bool = True,
     ) -> Self:
         """Merge `lowers`, the topmost first, below `upper`; None: a read-only view.
 
         The overlay owns them from then on, also on an error. `spare` is an empty provider that
-        can fork, for forks where the upper cannot. UserError for an upper that is none.
+        can fork, for forks where the upper cannot; with `sync`, a copy's data is durable before it
+        is seen. UserError for an upper that is none.
         """
         opened = [each for each in (upper, spare) if each is not None]
         try:
-            return cls(*await assemble(upper, lowers, spare, flavour))
+            return cls(*await assemble(upper, lowers, spare, flavour, sync))
         except BaseException:
             with trio.CancelScope(shield=True):
                 for each in (*lowers, *opened):
@@ -96,7 +98,7 @@ class OverlayProvider(Provider):
         """Open the layers that `options` name (options.py) and merge them."""
         parsed = parse_options(source, options)
         upper, lowers, spare = await open_layers(parsed, open_source)
-        return await cls.over(upper, lowers, spare=spare, flavour=parsed.flavour)
+        return await cls.over(upper, lowers, spare=spare, flavour=parsed.flavour, sync=parsed.sync)
 
     @classmethod
     async def from_options(cls, source: str | None, options: Mapping[str, str]) -> Self:

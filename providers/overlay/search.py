@@ -142,6 +142,10 @@ async def number_below(union: Union, below: Below) -> int:
     """Return the number of a file in a lower."""
     layer = below.layer
     if not layer.tag:
+        upper = union.upper
+        known = None if upper is None else upper.copies.get(below.node.number)
+        if known is not None:
+            return known
         name = union.flavour.named(marks.OWN)
         origin = read_origin(await marks.own(layer.provider, below.node, (name,)))
         if origin is not None:

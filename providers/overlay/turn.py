@@ -58,7 +58,7 @@ class Turn:
     @property
     def committed(self) -> bool:
         """A change is under way that a seal must not come into."""
-        return self._held and self._suspends and (self._scope is None or self._scope.shield)
+        return self._held and self._suspends
 
     @property
     def torn(self) -> trio.Event | None:

@@ -38,10 +38,12 @@ class Upper:
         self.writable = True
         self.partial = False
         """Large files are copied up range by range."""
+        self.syncs = False
+        """Data is durable before a copy replaces what it is a copy of."""
         self.fresh = False
         """Nothing was copied up into it before this overlay began."""
-        self.copies: set[int] = set()
-        """If fresh and not in memory: the files that were copied up since, by number."""
+        self.copies: dict[int, int] = {}
+        """Files on disk that were copied up since: their numbers before that, by those now."""
         self.number = 1
         """Which of the layers is written to; it need not exist yet."""
         self.root: Node | None = None
@@ -79,6 +81,14 @@ class Upper:
         upper.indexes = await upper._directory(provider.root, INDEX)
         for name in await provider.readdir(upper.work):
             await upper.discard(name)
+        try:
+            await upper.discard(await upper.staged_whiteout())
+        except OSError as error:
+            raise UserError(
+                f"{provider.describe()} cannot hold whiteouts ({error.strerror}), which an upper "
+                "needs; give a directory on another file system, or upper=memory",
+                ExitCode.USAGE,
+            ) from error
         numbers = sorted(int(n) for n in await provider.readdir(upper.layers) if n.isdigit())
         roots: list[Node] = []
         for number in numbers:

@@ -15,6 +15,7 @@ from tests.mounted.overlay.observed import describe_provider, unlike
 from tests.mounted.overlay.scenery import remove_all
 from tests.unit.overlay.layering import Counting, append, number, overlay, sealed
 from vfsd.conformance import Directory, File, Files
+from vfsd.errors import UserError
 from vfsd.provider import Change, Identity
 
 ROOT = Identity(0, 0)
@@ -120,6 +121,20 @@ async def test_snapshot_and_fork_ask_no_layer():
         assert await files.get(b"d/f7") == b"x", "closing a fork left the lowers open"
 
 
+async def test_an_overlay_below_an_overlay_and_not_above():
+    async with overlay({b"d/f": File(b"x")}) as inner:
+        await append(inner, b"d/f", b"y")
+        async with overlay(inner.provider.snapshot()) as files:
+            await append(files, b"d/f", b"z")
+            sealed_tree = Files(files.provider.snapshot())
+            await remove_all(files, b"d")
+            assert (await files.names(), await sealed_tree.get(b"d/f")) == ([], b"xyz")
+            await sealed_tree.provider.aclose()
+    empty = await OverlayProvider.over(MemoryProvider(), [await sealed({})])
+    with pytest.raises(UserError, match="cannot hold whiteouts"):
+        await OverlayProvider.over(empty, [await sealed({})])
+
+
 async def test_lowers_close_with_the_last_that_shows_them():
     base = await sealed({b"f": File(b"x")})
     closed = Counting(base, "aclose")
@@ -177,6 +192,25 @@ async def test_reopened_after_seals(tmp_path):
         assert await files.get(b"a") == b"linked!?"
 
 
+async def test_numbers_of_what_takes_no_attributes(tmp_path):
+    (tmp_path / "lower").mkdir()
+    os.symlink("to", tmp_path / "lower/l")
+    os.mkfifo(tmp_path / "lower/p")
+    async with over_directories(tmp_path) as files:
+        numbers = {await number(files, b"l"), await number(files, b"p")}
+        await files.rename(b"l", b"m")
+        await files.rename(b"p", b"q")
+        assert {await number(files, b"m"), await number(files, b"q")} == numbers
+        await files.provider.snapshot().aclose()
+        assert {await number(files, b"m"), await number(files, b"q")} == numbers
+        for name in (b"m", b"q"):
+            await files.unlink(name)
+        for place in range(20):
+            await files.put(b"f%d" % place)
+        made = [await number(files, b"f%d" % place) for place in range(20)]
+        assert len({*made, *numbers}) == 22
+
+
 async def test_writers_go_on_while_snapshots_are_taken(tmp_path):
     async with over_directories(tmp_path) as files:
         await files.put(b"f")
@@ -194,7 +228,11 @@ async def test_writers_go_on_while_snapshots_are_taken(tmp_path):
             nursery.start_soon(write)
             while not done:
                 await trio.lowlevel.checkpoint()
-                snapshots.append(files.provider.snapshot())
+                try:
+                    snapshots.append(files.provider.snapshot())
+                except OSError as error:
+                    assert error.errno == errno.EBUSY
+        assert snapshots
         for each in snapshots:
             data = await Files(each).get(b"f")
             assert data == b"".join(b"%04d" % place for place in range(len(data) // 4))
@@ -335,8 +373,6 @@ async def test_looking_never_shows_half_a_rename(tmp_path):
 
 
 async def test_contents_of_an_upper_are_checked(tmp_path):
-    from vfsd.errors import UserError
-
     (tmp_path / "something").write_bytes(b"")
     upper = await PassthroughProvider.from_options(str(tmp_path), KEEP)
     with pytest.raises(UserError, match="'something'"):
