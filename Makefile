@@ -40,6 +40,8 @@ bench-full: setup ## the same with 20,000 files and more rounds (about half an h
 
 fuzz: setup ## throw random input at the decoders and the providers, with new seeds
 	@$(BIN)/python scripts/fuzz.py
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-fuzz.txt
+	@$(BIN)/python scripts/fuzz_archive.py
 
 install: setup ## install vfsd under PREFIX (/usr/local): its own environment and bin/vfsd
 	@scripts/install install "$(PREFIX)"
