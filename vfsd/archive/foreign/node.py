@@ -2,8 +2,8 @@
 
 The blob is a note of the ELF file, as postject puts it there. It holds a magic, flags, the path
 of the main script when it was made, the main script, and what the flags say; the assets come last.
-Layouts differ between Node's versions by what the flags announce, and by a byte for the format of
-the main script's execution that newer ones add; each is tried, and must use up the whole blob.
+Layouts differ between Node's versions by what the flags announce, and by single bytes that newer
+ones add behind them; each is tried, and must use up the whole blob.
 
 Source: Node.js src/node_sea.cc, `SeaDeserializer`; elf(5), notes.
 """
@@ -26,6 +26,8 @@ NAME_MAX = 1 << 16
 ASSETS_MAX = 1 << 20
 PROGRAM_HEADERS_MAX = 1 << 10
 PT_NOTE = 4
+EXTRA_BYTES_MAX = 8
+"""What may stand behind the flags: nothing in Node 20, a byte in 22, two in 26."""
 
 
 def find_blob(file: BinaryIO, size: int) -> tuple[int, int] | None:
@@ -64,7 +66,7 @@ def listing(file: BinaryIO, size: int) -> Listing:
     if place is None:
         raise Damage("there is no NODE_SEA_BLOB in it")
     tried = []
-    for extra_bytes in (0, 1, 4, 8):
+    for extra_bytes in range(EXTRA_BYTES_MAX + 1):
         try:
             found = Listing()
             for path, listed in _Blob(file, *place).assets(extra_bytes):
