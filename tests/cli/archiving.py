@@ -73,7 +73,7 @@ def content(path: bytes) -> object:
         return pieces
 
 
-def odd_tree(root: Path, seed: int) -> None:
+def odd_tree(root: Path, seed: int, hole_bytes_max: int = 1 << 31) -> None:
     """Make a directory with everything that can be in one."""
     chance = random.Random(seed)
     root.mkdir()
@@ -103,7 +103,7 @@ def odd_tree(root: Path, seed: int) -> None:
         elif kind == 6 and os.geteuid() == 0:
             os.mknod(path, stat.S_IFCHR | 0o644, chance.choice((0, os.makedev(1, 3))))
         else:
-            make_file(path, chance)
+            make_file(path, chance, hole_bytes_max)
         files.append(path)
         os.chmod(path, chance.choice((0o644, 0o755, 0o600, 0o4755, 0o777)))
         if os.geteuid() == 0 and chance.random() < 0.3:
@@ -116,13 +116,13 @@ def odd_tree(root: Path, seed: int) -> None:
         os.utime(path, ns=(0, chance.randrange(2**60)))
 
 
-def make_file(path: bytes, chance: random.Random) -> None:
+def make_file(path: bytes, chance: random.Random, hole_bytes_max: int) -> None:
     """Make a regular file, small or large, sparse or not, with or without attributes."""
     with open(path, "wb") as file:
         for _ in range(chance.randrange(4)):
             size = chance.choice((1, 100, 4096, 131_072, 200_001))
             if chance.random() < 0.2:
-                file.seek(1 << chance.choice((13, 20, 31)), os.SEEK_CUR)
+                file.seek(min(hole_bytes_max, 1 << chance.choice((13, 20, 31))), os.SEEK_CUR)
             file.write(chance.randbytes(size) if chance.random() < 0.5 else b"x" * size)
         if chance.random() < 0.2:
             file.truncate(file.tell() + (1 << 20))
