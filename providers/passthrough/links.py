@@ -62,6 +62,15 @@ class LinkRules:
     keep: bool = False
     maps: tuple[Map, ...] = field(default=())
 
+    @property
+    def policy(self) -> str:
+        """The word that `links=` begins with."""
+        if self.hide:
+            return "hide"
+        if self.keep:
+            return "keep"
+        return "map" if self.maps else "deny"
+
 
 class Outside(Exception):
     """The target leads out of the root, to this absolute, normal host path."""

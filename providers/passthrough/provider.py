@@ -63,6 +63,7 @@ class PassthroughProvider(NameMethods, FileMethods):
 
     def statistics(self) -> Mapping[str, int | float | str]:
         return {
+            "links": self._options.links.policy,
             "guard": self._guard,
             "calls": "threads" if self._access.slow else "event loop",
             "nodes": len(self._table),

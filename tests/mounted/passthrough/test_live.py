@@ -179,6 +179,30 @@ def test_changes_through_one_attachment_show_in_another(app, attach):
     eventually((other / "new").exists, "a new name")
 
 
+def test_where_nothing_tells_of_edits_status_says_so_and_they_show_soon(attach, tmp_path):
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "file").write_bytes(b"old")
+    mount, path = attach(host, "-o", "threads=always", "--links", "hide")
+    assert (path / "file").read_bytes() == b"old"
+    (host / "file").write_bytes(b"new")
+    eventually(lambda: (path / "file").read_bytes() == b"new", "an edit")
+    eventually(lambda: (path / "file").stat().st_size == 3, "its size")
+    (host / "more").touch()
+    eventually(lambda: (path / "more").exists(), "a new name")
+    status = mount.vfsd("status", str(mount.path)).stdout
+    assert "watch off: the backing storage may change without telling" in status
+    assert "links hide" in status
+
+
+def test_status_counts_what_is_watched(app):
+    mount, _, path = app
+    assert (path / "sub/deep/file").read_bytes() == b"old"
+    (status,) = json.loads(mount.vfsd("status", "--json", str(mount.path)).stdout)
+    (shown,) = [each for each in status["attachments"] if each["prefix"] == "app"]
+    assert (shown["watch"], shown["watches"], shown["overflows"]) == ("inotify", 3, 0)
+
+
 def test_inotify_on_the_mount_sees_changes_made_through_it(app):
     """What inotifywait shows: the kernel's own events of the mount."""
     _, _, path = app

@@ -82,6 +82,16 @@ def test_a_virtual_environment(attach, tmp_path):
     assert (path / "made/lib64").resolve() == (path / "made/lib").resolve()
 
 
+def test_a_virtual_environment_with_its_links_kept(attach, tmp_path):
+    host = tmp_path / "project"
+    host.mkdir()
+    run(sys.executable, "-m", "venv", "--without-pip", host / "venv", cwd=host)
+    question = "import sys; print(sys.prefix)"
+    _, path = attach(host, "--links", "keep")
+    assert os.readlink(path / "venv/bin/python") == os.readlink(host / "venv/bin/python")
+    assert run(path / "venv/bin/python", "-c", question, cwd=path) == f"{path}/venv\n"
+
+
 RESOLVE = """
 const path = require("path");
 const from = process.argv[1];
