@@ -17,7 +17,7 @@ from typing import Any
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.kept import Snapshot, boot
-from vfsd.snapshots.locking import hold_if_free
+from vfsd.snapshots.locking import hold_if_free, locked
 from vfsd.snapshots.quoting import harmless
 from vfsd.snapshots.refusals import Damaged, NotFound
 from vfsd.snapshots.sizes import layer_totals, own_layers, total_bytes
@@ -101,9 +101,11 @@ def _told(store: Store, snapshot: Snapshot) -> dict[str, Any]:
     known = [each for each in snapshots(store) if isinstance(each, Snapshot)]
     used = users(each.chain for each in known)
     row = _row(store, snapshot, own_layers(known).get(snapshot.name, ()))
-    lease = hold_if_free(store.place.lease(snapshot.name))
-    if lease is not None:
-        os.close(lease)
+    # Not while somebody removes it: who looks must not pass for a fork.
+    with locked(store.place.lock, exclusive=False):
+        lease = hold_if_free(store.place.lease(snapshot.name))
+        if lease is not None:
+            os.close(lease)
     row["total_bytes"] = total_bytes(store, snapshot.chain)
     row["base_exists"] = snapshot.base is not None and os.path.isdir(snapshot.base)
     row["in_use"] = lease is None
