@@ -32,7 +32,7 @@ from providers.overlay.options import parse_options
 from providers.overlay.storing import complete, finish
 from providers.overlay.union import Union
 from providers.overlay.upper import Upper
-from providers.overlay.versions import branch
+from providers.overlay.versions import branch, same_file
 from vfsd.errors import UserError, fail
 from vfsd.provider import (
     Caller,
@@ -377,6 +377,13 @@ class OverlayProvider(Provider):
     def fork(self) -> OverlayProvider:
         """Return a writable tree that starts as this one is now. O(1). EBUSY as `snapshot`."""
         return OverlayProvider(branch(self._union, self._spare, writable=True), self._spare)
+
+    def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
+        if not isinstance(other, OverlayProvider):
+            return False
+        assert isinstance(node, OverlayNode)
+        assert isinstance(other_node, OverlayNode)
+        return same_file(self._union, node, other._union, other_node)
 
     async def layer(self) -> tuple[Provider, Node] | None:
         """Complete the writable layer and return where it is, so that it can be stored.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 
 from providers.overlay.layers import Below, Layer
+from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
 from providers.overlay.upper import Upper
 from vfsd.errors import fail
@@ -60,3 +61,22 @@ def branch(union: Union, spare: Upper | None, *, writable: bool) -> Union:
     other.hard = dict(union.hard)
     other.partial = dict(union.partial) if upper is not None else {}
     return other
+
+
+def same_file(one: Union, node: OverlayNode, two: Union, other: OverlayNode) -> bool:
+    """Say whether a node is known to be the same in both, as `Provider.unchanged` means it."""
+    one.refresh(node)
+    two.refresh(other)
+    if len(node.below) != len(other.below) or node.number != other.number:
+        return False
+    for mine, theirs in zip(node.below, other.below, strict=True):
+        if mine.layer is not theirs.layer or mine.node.number != theirs.node.number:
+            return False
+    if one.hard or two.hard:
+        mine_hard, their_hard = one.hard.get(node.number), two.hard.get(node.number)
+        pending = [None if each is None else each.pending for each in (mine_hard, their_hard)]
+        if pending[0] != pending[1]:
+            return False
+    if node.upper is None or other.upper is None:
+        return node.upper is None and other.upper is None and bool(node.below)
+    return one.upper_provider.unchanged(node.upper, two.upper_provider, other.upper)

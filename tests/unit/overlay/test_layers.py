@@ -135,6 +135,44 @@ async def test_an_overlay_below_an_overlay_and_not_above():
         await OverlayProvider.over(empty, [await sealed({})])
 
 
+@pytest.mark.parametrize("kind", ["memory", "directory"])
+async def test_versions_know_what_they_share(tmp_path, kind):
+    (tmp_path / "lower/d").mkdir(parents=True)
+    (tmp_path / "lower/d/a").write_bytes(b"a")
+    (tmp_path / "lower/b").write_bytes(b"b")
+    (tmp_path / "upper").mkdir()
+    base, top = [
+        await PassthroughProvider.from_options(str(tmp_path / name), KEEP)
+        for name in ("lower", "upper")
+    ]
+    upper = MemoryProvider() if kind == "memory" else top
+    provider = await OverlayProvider.over(upper, [base], spare=MemoryProvider())
+    files = Files(provider)
+    await files.put(b"mine")
+    await append(files, b"b", b"!")
+    sealed_tree = Files(provider.snapshot())
+
+    async def changed():
+        paths = (b"", b"b", b"d", b"d/a", b"mine")
+        return {
+            path
+            for path in paths
+            if not provider.unchanged(
+                await files.node(path), sealed_tree.provider, await sealed_tree.node(path)
+            )
+        }
+
+    assert await changed() == set()
+    await append(files, b"d/a", b"!")
+    assert {b"d/a"} <= await changed() <= {b"", b"d", b"d/a"}
+    await append(files, b"mine", b"!")
+    assert {b"d/a", b"mine"} <= await changed() <= {b"", b"d", b"d/a", b"mine"}
+    await sealed_tree.provider.aclose()
+    await provider.aclose()
+    if kind == "memory":
+        await top.aclose()
+
+
 async def test_lowers_close_with_the_last_that_shows_them():
     base = await sealed({b"f": File(b"x")})
     closed = Counting(base, "aclose")
