@@ -11,6 +11,7 @@ import pytest
 from tests.cli.command import vfsd
 from tests.unit.snapshots.treedump import dump_directory
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.settling import settle
 from vfsd.snapshots.store import Store
 
 pytestmark = pytest.mark.root
@@ -147,3 +148,21 @@ def test_what_is_damaged_is_refused(place):
     assert done.code == ExitCode.DAMAGED
     assert str(path) in done.err
     assert (place / "base" / "changed").read_text() == "old\n"
+
+
+def test_a_flipped_bit_is_not_applied(place):
+    store = Store(str(place / "state" / "vfsd" / "store"))
+    settle(store, "work")
+    [layer] = store.layers()
+    path = Path(store.place.layer(layer, "tree/changed"))
+    before = path.stat()
+    path.write_text("neW\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for words in (["apply", "work"], ["snapshot", "export", "work", "-o", "x.tar"]):
+        done = vfsd(*words, cwd=place)
+        assert done.code == ExitCode.DAMAGED
+        assert "tree/changed" in done.err
+    assert (place / "base" / "changed").read_text() == "old\n"
+    assert not (place / "x.tar").exists()
+    assert vfsd("apply", "--no-verify", "work", cwd=place).code == 0
+    assert (place / "base" / "changed").read_text() == "neW\n"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from vfsd.cli.progress import ProgressBar
-from vfsd.cli.trees import lease
+from vfsd.cli.trees import lease, refuse_damaged
 from vfsd.control.transfer import Progress
 from vfsd.errors import UserError, exit_code_of
 from vfsd.exitcodes import ExitCode
@@ -27,7 +27,6 @@ from vfsd.snapshots.applyplan import Plan, Side, plan
 from vfsd.snapshots.changes import Aspect, Change, is_directory
 from vfsd.snapshots.fingerprint import Fingerprints, from_record
 from vfsd.snapshots.hosttree import HostTree
-from vfsd.snapshots.layered import LayeredView
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.patch import status_line
 from vfsd.snapshots.quoting import shown
@@ -47,11 +46,13 @@ def main(verb: str, arguments: list[str]) -> int:
         held = lease(stack, given.name)
         directory = _directory(given, held)
         taken = _fingerprints(held)
+        if given.verify:
+            refuse_damaged(held)
         fd = stack.enter_context(locked(directory))
         # The very directory that is locked, whatever its path leads to a moment later.
         reached = f"/proc/self/fd/{fd}"
         host = stack.enter_context(HostTree(reached))
-        view = stack.enter_context(LayeredView.of(held.lowerdirs(), reached))
+        view = stack.enter_context(held.view_over(reached))
         with ProgressBar("comparing") as bar:
             planned = plan(host, view, taken, given.side, _seen(bar))
         if planned.conflicts and given.side is Side.NEITHER:
@@ -89,6 +90,12 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         help="the directory wins where both changed; the rest is applied",
     )
     parser.add_argument("-n", "--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="do not compare the snapshot's layers with their digests first",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what goes wrong")
     parser.add_argument("--json", action="store_true", help="the outcome as a JSON object")
     return parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from vfsd.cli.progress import ProgressBar
-from vfsd.cli.trees import lease
+from vfsd.cli.trees import lease, refuse_damaged
 from vfsd.control.transfer import Progress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -60,11 +60,19 @@ def export_named(arguments: list[str]) -> int:
         choices=("none", "gzip", "zstd"),
         help="of the archive, or of an image's layers; default: by the name, gzip for layers",
     )
+    parser.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="do not compare the layers with their digests first",
+    )
     given = parser.parse_args(arguments)
     if given.output == "-" and sys.stdout.isatty():
         raise UserError("an archive is no text for a terminal; use -o FILE", ExitCode.USAGE)
     with ExitStack() as stack:
         held = lease(stack, given.name)
+        if given.verify:
+            refuse_damaged(held)
         bar = stack.enter_context(ProgressBar("exporting"))
         compression = None if given.compress is None else _COMPRESSIONS[given.compress]
         left_out = export(held, given.output, given.form, compression, _told(bar))

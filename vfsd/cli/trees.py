@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
+from vfsd.cli.progress import ProgressBar
+from vfsd.control.transfer import Progress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.emptytree import EmptyTree
@@ -28,6 +30,18 @@ def is_directory_word(word: str) -> bool:
 def lease(stack: ExitStack, name: str) -> Lease:
     """Hold a snapshot. UserError if there is none, or if it is damaged."""
     return stack.enter_context(Store().lease(name))
+
+
+def refuse_damaged(held: Lease) -> None:
+    """Check a snapshot that is to leave the store. Damaged names the file."""
+    with ProgressBar("verifying") as bar:
+        show = bar.callback
+
+        def told(files: int, size_bytes: int) -> None:
+            if show is not None:
+                show(Progress(files, size_bytes))
+
+        held.refuse_damaged(told)
 
 
 def open_pair(stack: ExitStack, a: str, b: str | None) -> tuple[TreeView, TreeView]:

@@ -109,17 +109,18 @@ def within(changes: Iterable[Change], limits: Iterable[bytes]) -> list[Change]:
     ]
 
 
-def same_content(old: TreeView, new: TreeView, path: bytes) -> bool:
-    """Compare two regular files of equal size, chunk by chunk."""
+def same_content(old: TreeView, new: TreeView, path: bytes, size: int) -> bool:
+    """Compare two regular files of `size` bytes, chunk by chunk."""
     with ExitStack() as stack:
         one = stack.enter_context(old.open(path))
         other = stack.enter_context(new.open(path))
-        while True:
-            left, right = read_full(one.read, CHUNK_BYTES), read_full(other.read, CHUNK_BYTES)
-            if left != right:
+        while size > 0:
+            wanted = min(size, CHUNK_BYTES)
+            left, right = read_full(one.read, wanted), read_full(other.read, wanted)
+            if left != right or len(left) < wanted:
                 return False
-            if not left:
-                return True
+            size -= wanted
+    return True
 
 
 def read_full(read: Callable[[int], bytes | None], size: int) -> bytes:
@@ -217,7 +218,8 @@ class _Comparison:
     def _same_content(self, path: bytes, one: Item, other: Item) -> bool:
         mode = one.stat.mode
         if stat_module.S_ISREG(mode):
-            return one.stat.size == other.stat.size and same_content(self._old, self._new, path)
+            size = one.stat.size
+            return size == other.stat.size and same_content(self._old, self._new, path, size)
         if stat_module.S_ISLNK(mode):
             return self._old.readlink(path) == self._new.readlink(path)
         if stat_module.S_ISCHR(mode) or stat_module.S_ISBLK(mode):

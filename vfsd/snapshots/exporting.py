@@ -22,7 +22,6 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.changes import compare
 from vfsd.snapshots.hosttree import HostTree
-from vfsd.snapshots.layered import LayeredView
 from vfsd.snapshots.layertar import LayerTar, whole_tree
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.ociexport import Layout, write_layout_tar
@@ -123,10 +122,8 @@ def _trees(stack: ExitStack, held: Lease) -> tuple[list[TreeView], list[str]]:
     if held.base is not None:
         trees.append(stack.enter_context(HostTree(held.base)))
         commands.append("the directory that the snapshot stands on")
-    directories = held.lowerdirs()
-    for lowest in range(len(directories) - 1, -1, -1):
-        view = LayeredView.of(directories[lowest:], held.base)
-        trees.append(stack.enter_context(view))
+    for without in range(len(held.layers) - 1, -1, -1):
+        trees.append(stack.enter_context(held.view_over(held.base, without=without)))
         commands.append("a layer of vfsd")
     made_by = b" ".join(held.snapshot.command).decode(errors="backslashreplace")
     commands[-1] = made_by or commands[-1]

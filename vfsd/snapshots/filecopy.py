@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from vfsd.errors import fail
 from vfsd.snapshots.changes import read_full
+from vfsd.snapshots.view import KnowsHoles
 
 CHUNK_BYTES = 1 << 20
 _HOLE_BYTES = 1 << 12
@@ -25,7 +26,7 @@ _CANNOT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBAD
 def copy_data(source: BinaryIO, target: int, size: int, told: Callable[[int], None]) -> None:
     """Copy `size` bytes to the start of the empty file `target`; tell how many went over.
 
-    Holes stay holes. EIO if the source ends before or goes on: it changed meanwhile.
+    Holes stay holes. EIO if the source ends before: it changed meanwhile.
     """
     try:
         fd = source.fileno()
@@ -68,15 +69,15 @@ def _write_all(target: int, data: memoryview, offset: int) -> None:
 
 
 def _copy_stream(source: BinaryIO, target: int, size: int, told: Callable[[int], None]) -> None:
-    offset = 0
-    while data := read_full(source.read, CHUNK_BYTES):
-        if offset + len(data) > size:
-            raise fail(errno.EIO)
-        write_sparsely(target, data, offset)
-        offset += len(data)
-        told(len(data))
-    if offset != size:
-        raise fail(errno.EIO)
+    for start, end in data_ranges(source, size):
+        source.seek(start)
+        while start < end:
+            data = read_full(source.read, min(CHUNK_BYTES, end - start))
+            if not data:
+                raise fail(errno.EIO)
+            write_sparsely(target, data, start)
+            start += len(data)
+            told(len(data))
 
 
 def _copy_descriptor(
@@ -90,13 +91,15 @@ def _copy_descriptor(
         except OSError as error:
             if error.errno not in _CANNOT:
                 raise
-            source.seek(0)
             _copy_stream(source, target, size, told)
             return
 
 
 def data_ranges(source: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
     """Yield start and end of what is no hole, as far as the file system tells."""
+    if isinstance(source, KnowsHoles):
+        yield from _known_ranges(source, size)
+        return
     try:
         fd = source.fileno()
     except io.UnsupportedOperation:
@@ -108,6 +111,16 @@ def data_ranges(source: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
         if start < end:
             yield start, end
         offset = end
+
+
+def _known_ranges(source: KnowsHoles, size: int) -> Iterator[tuple[int, int]]:
+    offset = 0
+    while offset < size:
+        start = source.next_data(offset)
+        if start is None or start >= size:
+            return
+        offset = min(start + CHUNK_BYTES, size)
+        yield start, offset
 
 
 def _next_data(fd: int, offset: int, size: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from vfsd.snapshots.refusals import Damaged
 from vfsd.snapshots.view import TreeView
 
 if TYPE_CHECKING:
+    from vfsd.snapshots.manifest import Told
     from vfsd.snapshots.packlayer import PackLayer
     from vfsd.snapshots.store import Store
 
@@ -72,11 +73,14 @@ class Lease:
         """Return what a fork would show; the caller closes it before the lease. Damaged."""
         return self.view_over(self.base)
 
-    def view_over(self, base: bytes | str | None) -> LayeredView:
-        """Return what a fork on another base would show. Packed layers are read as they are."""
+    def view_over(self, base: bytes | str | None, *, without: int = 0) -> LayeredView:
+        """Return what a fork on another base would show, `without` so many of the top layers.
+
+        Packed layers are read as they are.
+        """
         with ExitStack() as opening:
             trees: list[TreeView] = []
-            for layer in self.layers:
+            for layer in self.layers[without:]:
                 tree = self._open(layer)
                 opening.callback(tree.close)
                 trees.append(tree)
@@ -109,6 +113,24 @@ class Lease:
         """Give the lease back. May be called twice."""
         while self._held:
             os.close(self._held.pop())
+
+    def refuse_damaged(self, told: Told | None = None) -> None:
+        """Compare every layer that has digests with them. Damaged names the first bad file.
+
+        For what is to leave the store. A packed layer is checked as it is read.
+        """
+        # Imported here: a sandbox starts without the means to digest.
+        from vfsd.snapshots.manifest import damage
+
+        place = self._store.place
+        for layer in self.layers:
+            manifest = place.layer(layer.id, "manifest")
+            if layer.kind == PACKED or not os.path.lexists(manifest):
+                continue
+            for sentence in damage(place.layer(layer.id, "tree"), manifest, told):
+                raise Damaged(
+                    f"{sentence}; 'vfsd snapshot verify {self.snapshot.name}' tells all of it"
+                )
 
     def _refuse_unsettled(self) -> None:
         name = self.snapshot.name
