@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 
+from vfsd.snapshots.reading import data_ranges, either, read_full
 from vfsd.snapshots.view import Item, TreeView
 
 CHUNK_BYTES = 1 << 18
@@ -110,28 +111,20 @@ def within(changes: Iterable[Change], limits: Iterable[bytes]) -> list[Change]:
 
 
 def same_content(old: TreeView, new: TreeView, path: bytes, size: int) -> bool:
-    """Compare two regular files of `size` bytes, chunk by chunk."""
+    """Compare two regular files of `size` bytes, but not where both have holes."""
     with ExitStack() as stack:
         one = stack.enter_context(old.open(path))
         other = stack.enter_context(new.open(path))
-        while size > 0:
-            wanted = min(size, CHUNK_BYTES)
-            left, right = read_full(one.read, wanted), read_full(other.read, wanted)
-            if left != right or len(left) < wanted:
-                return False
-            size -= wanted
+        for start, end in either(data_ranges(one, size), data_ranges(other, size)):
+            one.seek(start)
+            other.seek(start)
+            while start < end:
+                wanted = min(end - start, CHUNK_BYTES)
+                left, right = read_full(one.read, wanted), read_full(other.read, wanted)
+                if left != right or len(left) < wanted:
+                    return False
+                start += wanted
     return True
-
-
-def read_full(read: Callable[[int], bytes | None], size: int) -> bytes:
-    """Read until `size` bytes are there or the file ends: a raw file may give less."""
-    data = read(size) or b""
-    while data and len(data) < size:
-        more = read(size - len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def kind_of(item: Item) -> int:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO
 
 from vfsd.errors import fail
-from vfsd.snapshots.changes import read_full
-from vfsd.snapshots.view import KnowsHoles
+from vfsd.snapshots.reading import data_ranges, read_full
 
 CHUNK_BYTES = 1 << 20
 _HOLE_BYTES = 1 << 12
@@ -93,43 +92,6 @@ def _copy_descriptor(
                 raise
             _copy_stream(source, target, size, told)
             return
-
-
-def data_ranges(source: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of what is no hole, as far as the file system tells."""
-    if isinstance(source, KnowsHoles):
-        yield from _known_ranges(source, size)
-        return
-    try:
-        fd = source.fileno()
-    except io.UnsupportedOperation:
-        yield 0, size
-        return
-    offset = 0
-    while offset < size:
-        start, end = _next_data(fd, offset, size)
-        if start < end:
-            yield start, end
-        offset = end
-
-
-def _known_ranges(source: KnowsHoles, size: int) -> Iterator[tuple[int, int]]:
-    offset = 0
-    while offset < size:
-        start = source.next_data(offset)
-        if start is None or start >= size:
-            return
-        offset = min(start + CHUNK_BYTES, size)
-        yield start, offset
-
-
-def _next_data(fd: int, offset: int, size: int) -> tuple[int, int]:
-    try:
-        start = os.lseek(fd, offset, os.SEEK_DATA)
-    except OSError as error:
-        # ENXIO: there is nothing but a hole; anything else: the file system does not tell.
-        return (size, size) if error.errno == errno.ENXIO else (offset, size)
-    return start, min(os.lseek(fd, start, os.SEEK_HOLE), size)
 
 
 def _copy_range(fd: int, target: int, start: int, end: int, told: Callable[[int], None]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from vfsd.digest import content_digest, content_hasher
-from vfsd.snapshots.changes import read_full
+from vfsd.snapshots.reading import read_full
 from vfsd.snapshots.view import Item, TreeView
 
 _CHUNK_BYTES = 1 << 18

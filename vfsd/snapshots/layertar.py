@@ -23,10 +23,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
-from vfsd.snapshots.changes import Change, compare, is_directory, read_full
+from vfsd.snapshots.changes import Change, compare, is_directory
 from vfsd.snapshots.emptytree import EmptyTree
-from vfsd.snapshots.filecopy import data_ranges
 from vfsd.snapshots.quoting import shown
+from vfsd.snapshots.reading import data_ranges, read_full
 from vfsd.snapshots.tarformat import (
     BLOCK,
     CHARACTER,

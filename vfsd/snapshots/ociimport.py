@@ -20,11 +20,11 @@ from typing import BinaryIO
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.snapshots.changes import read_full
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import Snapshot
 from vfsd.snapshots.ociblobs import Blobs, DirectoryBlobs, TarBlobs
 from vfsd.snapshots.ociimage import LayerFile, is_image, layers_of
+from vfsd.snapshots.reading import read_full
 from vfsd.snapshots.refusals import refused_when_full
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.tarformat import TarError

@@ -216,3 +216,21 @@ def test_hard_links_are_made_broken_and_regrouped(tmp_path):
     numbers = {name: (a / name).stat().st_ino for name in ("x", "y", "z", "together", "new")}
     assert numbers["y"] == numbers["z"] == numbers["new"]
     assert len(set(numbers.values())) == 3
+
+
+def test_holes_are_compared_without_being_read(tmp_path):
+    for name, at in (("a", 1 << 43), ("b", 1 << 43), ("c", (1 << 43) + 1)):
+        (tmp_path / name).mkdir()
+        with open(tmp_path / name / "sparse", "wb") as file:
+            file.truncate(1 << 43)
+            file.seek((1 << 42) + at - (1 << 43))
+            file.write(b"data")
+        os.utime(tmp_path / name / "sparse", ns=(0, 0))
+    with (
+        HostTree(tmp_path / "a") as a,
+        HostTree(tmp_path / "b") as b,
+        HostTree(tmp_path / "c") as c,
+    ):
+        assert [change for change in compare(a, b) if change.path] == []
+        [change] = [change for change in compare(a, c) if change.path]
+        assert change.aspects == Aspect.CONTENT
