@@ -3,6 +3,7 @@
 For each number of files, in this process and on this disk:
 
 - memory: `snapshot()` and `fork()` of a memory provider, and the first write into a fork;
+- daemon: the same through a daemon's control socket (livesnapshots.py);
 - store: `save_directory` of a layer with so many new files, and a lease on the snapshot with the
   directories that an engine mounts.
 
@@ -24,11 +25,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import livesnapshots  # noqa: E402
 import machine  # noqa: E402
 import trio  # noqa: E402
 from plot import Series, plot  # noqa: E402
@@ -64,6 +67,9 @@ def main() -> int:
     taken: Times = {}
     trio.run(measure_memory, counts, options.rounds, taken)
     with tempfile.TemporaryDirectory(dir=options.place) as place:
+        _say("filling daemons")
+        note = partial(_note, taken)
+        livesnapshots.measure(Path(place), counts, options.rounds, note)
         measure_store(Path(place), counts, options.rounds, taken)
     sheet, missed = _sheet(counts, taken)
     print(caption + "\n")
