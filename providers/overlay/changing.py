@@ -31,7 +31,12 @@ async def setattr_of(union: Union, node: OverlayNode, changes: SetAttr, caller: 
             stat = await union.upper_provider.setattr(inner, changes, caller)
             _cut(union, inner, changes.size)
     else:
-        stat = await union.upper_provider.setattr(inner, changes, caller)
+        upper = union.need_upper()
+        upper.writing += 1  # no seal may come in between
+        try:
+            stat = await upper.provider.setattr(inner, changes, caller)
+        finally:
+            upper.writing -= 1
     return union.shown(node, stat)
 
 

@@ -198,9 +198,13 @@ async def open_node(union: Union, node: OverlayNode, flags: int, caller: Caller)
         else:
             inner = await union.upper_provider.open(node.upper, _unappended(flags), caller)
             return OverlayHandle(union, node, inner, flags, caller)
-    inner = await union.upper_provider.open(node.upper, flags, caller)
     upper = union.upper
     assert upper is not None
+    upper.writing += 1  # it may be emptied, and no seal may come in between
+    try:
+        inner = await upper.provider.open(node.upper, flags, caller)
+    finally:
+        upper.writing -= 1
     if not upper.seals and not node.removed and number == node.number:
         return inner  # it was made here and never moves: nothing to follow
     return OverlayHandle(union, node, inner, flags, caller)

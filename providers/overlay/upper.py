@@ -50,7 +50,7 @@ class Upper:
         self.layers = self.work = self.indexes = provider.root
         self.index: Node | None = None
         self.writing = 0
-        """Writes through handles that are under way."""
+        """Changes under way that do not take the turn."""
         self._staged = 0
 
     @classmethod
