@@ -166,3 +166,19 @@ def test_a_flipped_bit_is_not_applied(place):
     assert not (place / "x.tar").exists()
     assert vfsd("apply", "--no-verify", "work", cwd=place).code == 0
     assert (place / "base" / "changed").read_text() == "neW\n"
+
+
+def test_a_packed_layer_is_compared_applied_and_exported(place):
+    tree = write(place / "tree", {"one": "1\n", "two/three": "3\n"})
+    os.link(tree / "one", tree / "two" / "link")
+    os.symlink("one", tree / "symlink")
+    assert vfsd("pack", "tree", "-o", "tree.vfsa", cwd=place).code == 0
+    store = Store(str(place / "state" / "vfsd" / "store"))
+    store.save_packed("packed", str(place / "tree.vfsa"))
+    assert vfsd("diff", "--times", "--exit-code", "packed", "./tree", cwd=place).out == b""
+    (place / "target").mkdir()
+    assert vfsd("apply", "packed", "target", cwd=place).code == 0
+    assert dump_directory(place / "target") == dump_directory(tree)
+    assert vfsd("snapshot", "export", "packed", "--layers", "-o", "image", cwd=place).code == 0
+    assert vfsd("snapshot", "import", "image", "back", cwd=place).code == 0
+    assert vfsd("diff", "--times", "--exit-code", "packed", "back", cwd=place).code == 0
