@@ -56,5 +56,9 @@ def run(command: Sequence[str], directory: str, environment: Mapping[str, str]) 
 
 def _unstartable(name: str, error: OSError) -> UserError:
     missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+    if error.errno == errno.EACCES and "/" not in name:
+        # A directory of the path that is closed to this user says so for every name.
+        places = os.environ.get("PATH", os.defpath).split(":")
+        missing = not any(os.path.lexists(os.path.join(place, name)) for place in places)
     code = ExitCode.RUN_NOT_FOUND if missing else ExitCode.RUN_NOT_EXECUTABLE
     return UserError(f"{name} cannot be started: {os.strerror(error.errno or 0)}", code)

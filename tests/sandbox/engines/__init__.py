@@ -1,0 +1,1 @@
+"""`vfsd run` over a layer: engines, bases, what is kept, and the runs that run."""
