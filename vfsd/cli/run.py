@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vfsd.cli.rundoors import doors
 from vfsd.cli.runlimits import limits_of, teller
 from vfsd.cli.runoptions import LIMITS, Given, read, usage
-from vfsd.cli.runpolicy import base_of, engine_of, policy_of
+from vfsd.cli.runpolicy import base_of, engine_of, layer_place, policy_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
@@ -88,7 +88,8 @@ def _run(given: Given) -> int:
         if given.has("--write"):
             record.tell("none", base.told)
             return _isolated(given, base, limits, record, base.lowers[0], ())
-        place = None if keeping is None else keeping.place
+        staged = None if keeping is None else keeping.place
+        place = staged if staged is not None else layer_place(given, stack)
         if place is not None and limits.disk_bytes is not None:
             raise UserError("--disk cannot limit a layer that is kept; leave one of them out")
         sized = () if limits.disk_bytes is None else (f"size={limits.disk_bytes}",)

@@ -171,7 +171,7 @@ class Keeping:
 
     def _staged(self) -> str | None:
         wanted = ("--save", "--apply", "--apply-always", "--keep-on-failure")
-        if not any(map(self._given.has, wanted)):
+        if not any(map(self._given.has, wanted)) or self._given.has("--layer"):
             return None
         place = self._stack.enter_context(self._store.stage()).part("run")
         os.mkdir(place, 0o700)

@@ -50,6 +50,7 @@ KEEPING = (
     Option("--replace", "", "let --save take a name that is taken"),
     Option("--apply", "", "if it succeeds, write what it changed back to the base"),
     Option("--apply-always", "", "the same, also if it fails"),
+    Option("--layer", "DIR", "keep the layer in this directory, and go on with it next time"),
     Option("--keep-on-failure", "", "if it fails, keep what it wrote, as failed-ID"),
 )
 ENGINE = (

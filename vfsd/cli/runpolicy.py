@@ -5,14 +5,16 @@ Concurrency: short blocking calls.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from vfsd.cli.runlimits import teller
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
 from vfsd.sandbox.bases import WORK, Base, check_shown, default_base, directory_base
+from vfsd.sandbox.runs import remove
 from vfsd.sandbox.seccomp import options as seccomp_options
 from vfsd.sandbox.spec import Bind, Policy
 
@@ -55,6 +57,30 @@ def base_of(given: Given, directory: str, stack: ExitStack) -> Base:
         base = base.moved(at)
     check_shown(base.shown)
     return base
+
+
+def layer_place(given: Given, stack: ExitStack) -> str | None:
+    """Return the directory that the command line names for the layer, held until `stack` ends.
+
+    UserError where another run works on it.
+    """
+    name = given.last("--layer")
+    if name is None:
+        return None
+    if given.has("--write"):
+        raise UserError("--write works without a layer; leave --layer out")
+    place = os.path.realpath(name)
+    with suppress(FileExistsError):
+        os.mkdir(place, 0o700)
+    lock = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    stack.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another run works on the layer in {place}; wait for its end") from None
+    # What the kernel left there marks a layer that was not unmounted in order.
+    remove(os.path.join(place, "work"), os.stat(place).st_dev)
+    return place
 
 
 def _files(name: str, directory: str) -> Base:

@@ -76,7 +76,7 @@ class Served(Attendant):
     def __init__(self, serve: Serve, lowers: Sequence[str], place: str, directory: str) -> None:
         self.lowers = tuple(lowers)
         upper = os.path.join(place, "upper")
-        os.mkdir(upper, 0o700)
+        os.makedirs(upper, 0o700, exist_ok=True)
         self.tree = os.path.join(upper, "layers", "1")
         self.upper: int | None = None
         sources = join_sources(f"passthrough:{lower}" for lower in lowers)

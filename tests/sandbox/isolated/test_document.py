@@ -38,6 +38,6 @@ def test_every_option_that_opens_something_is_named():
 
     harmless = {
         *("--quiet", "--help", "--chdir", "--at"),
-        *("--from", "--save", "--replace", "--keep-on-failure", "--files"),
+        *("--from", "--save", "--replace", "--keep-on-failure", "--files", "--layer"),
     }
     assert {option for option in OPTIONS if f"`{option}" not in DOCUMENT} <= harmless
