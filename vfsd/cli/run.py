@@ -30,7 +30,6 @@ from vfsd.sandbox.limits import Limits
 from vfsd.sandbox.overlaid import Overlaid
 from vfsd.sandbox.runner import run
 from vfsd.sandbox.runs import Run
-from vfsd.sandbox.served import Served
 from vfsd.sandbox.spawning import open_missing_streams
 from vfsd.sandbox.spec import Bind, render, starting
 from vfsd.sandbox.steps import EngineFailed
@@ -38,6 +37,7 @@ from vfsd.sandbox.terminal import terminal_if_interactive
 
 if TYPE_CHECKING:
     from vfsd.cli.runkeeping import Keeping
+    from vfsd.sandbox.served import Served
 
 KEPT = ("--save", "--from", "--apply", "--apply-always", "--keep-on-failure")
 """Options for which the store of snapshots is needed."""
@@ -116,6 +116,7 @@ def _run(given: Given) -> int:
         if sized:
             raise UserError("--disk cannot be held by the fuse engine; leave it out")
         from vfsd.cli.companion import serve
+        from vfsd.sandbox.served import Served
 
         return through(Served(serve, base.lowers, place or record.directory, record.directory))
 
