@@ -185,14 +185,14 @@ def tools(bench: Bench) -> None:
     bench.bare("npm", "install", "--no-save", "--no-audit", "--no-fund", *FURTHER)
     (bench.project / "many.test.mjs").write_text(VITESTS)
     site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
-    shutil.copytree(site / "_pytest", bench.project / "py" / "_pytest")
+    shutil.copytree(site / "_pytest", bench.project / "site" / "_pytest")
     for name in ("pytest", "pluggy", "iniconfig", "packaging"):
-        shutil.copytree(site / name, bench.project / "py" / name)
+        shutil.copytree(site / name, bench.project / "site" / name)
     bench.vfsd("run", "--save", "warm", "--replace", "--", "true")
-    python = "PYTHONPATH=py /usr/bin/python3 -m pytest -q -p no:cacheprovider test_many.py"
+    python = "PYTHONPATH=site /usr/bin/python3 -m pytest -q -p no:cacheprovider test_many.py"
     for name, script in {
         "tsc": "node node_modules/typescript/bin/tsc --noEmit -p .",
-        "esbuild": "node_modules/.bin/esbuild src/*.ts --bundle --platform=node --outdir=out",
+        "esbuild": "node_modules/.bin/esbuild src/*.ts --bundle --format=esm --platform=node --outdir=out",
         "vitest": "node_modules/.bin/vitest run many.test.mjs",
         "pytest": python,
         "gcc, 40 files": BUILD,
