@@ -192,7 +192,7 @@ def tools(bench: Bench) -> None:
     python = "PYTHONPATH=site /usr/bin/python3 -m pytest -q -p no:cacheprovider test_many.py"
     for name, script in {
         "tsc": "node node_modules/typescript/bin/tsc --noEmit -p .",
-        "esbuild": "node_modules/.bin/esbuild src/*.ts --bundle --format=esm --platform=node --outdir=out",
+        "esbuild": "node_modules/.bin/esbuild src/*.ts --format=esm --outdir=out",
         "vitest": "node_modules/.bin/vitest run many.test.mjs",
         "pytest": python,
         "gcc, 40 files": BUILD,
