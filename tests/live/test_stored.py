@@ -183,8 +183,12 @@ def test_an_overlay_over_a_host_directory_is_stored_as_what_was_written(mount):
     told(mount, "attach", "snapshot:one", mount.path / "seen")
     assert seen(mount.path / "seen") == expected
     assert (base / "d/old").read_text() == "old"
+    assert "4 files changed" in told(mount, "diff", "--stat", "one")
     (base / "added").write_text("the base as it is now")
     assert (mount.path / "seen/added").read_text() == "the base as it is now"
+    os.unlink(base / "added")
+    told(mount, "apply", "one")
+    assert seen(base) == expected
 
 
 def test_what_is_attached_is_not_removed_until_it_is_detached(mount):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from vfsd.contract import Provider
 from vfsd.control.snapshotverbs import (
@@ -27,23 +28,24 @@ from vfsd.control.snapshotverbs import (
 from vfsd.control.work import Work
 from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
+from vfsd.freezing import between_changes
 from vfsd.tree import Attachment, split_path
 
 if TYPE_CHECKING:
     from vfsd.snapshots.live import LiveSnapshot
 
+T = TypeVar("T")
+
 
 async def snapshot(work: Work, verb: Snapshot) -> object:
     tree = _attached(work, verb.prefix).base
-    return await _attach(work, verb.at, tree, _frozen(tree), read_only=True)
+    child = await _versioned(tree, tree.snapshot)
+    return await _attach(work, verb.at, tree, child, read_only=True)
 
 
 async def fork(work: Work, verb: Fork) -> object:
     tree = _attached(work, verb.prefix).base
-    try:
-        child = tree.fork()
-    except OSError as error:
-        raise _explained(error, tree) from error
+    child = await _versioned(tree, tree.fork)
     return await _attach(work, verb.at, tree, child, read_only=False)
 
 
@@ -51,12 +53,10 @@ async def create(work: Work, verb: CreateSnapshot) -> object:
     attachment = _attached(work, verb.prefix)
     snapshots, name = work.host.snapshots, _name(verb.name)
     await work.host.storing.check_free(name)
-    try:
-        made, replaced = snapshots.create(
-            name, attachment.base, attachment.prefix, replace=verb.replace
-        )
-    except OSError as error:
-        raise _explained(error, attachment.base) from error
+    tree, prefix = attachment.base, attachment.prefix
+    made, replaced = await _versioned(
+        tree, lambda: snapshots.create(name, tree, prefix, replace=verb.replace)
+    )
     if replaced is not None:
         await snapshots.discard(replaced)
     return record(made)
@@ -156,9 +156,9 @@ async def _attach(
     return describe(await work.host.attach_provider(at, child, work.caller, read_only=read_only))
 
 
-def _frozen(tree: Provider) -> Provider:
+async def _versioned(tree: Provider, make: Callable[[], T]) -> T:
     try:
-        return tree.snapshot()
+        return await between_changes(make)
     except OSError as error:
         raise _explained(error, tree) from error
 

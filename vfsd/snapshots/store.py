@@ -118,6 +118,13 @@ class Store:
 
         def take(staging: Staging) -> Layer:
             size_bytes, digest = adopt_file(archive, staging.part("pack"))
+            if base is not None:
+                # Here, since a run needs this module and no archives.
+                from vfsd.snapshots.packlayer import PackLayer
+
+                with PackLayer(staging.id, staging.part("pack")) as layer, HostTree(base) as host:
+                    told = see(layer, host).to_record()
+                records.write(staging.part("fingerprints"), told, durable=True)
             whole = base is None and not chain
             return Layer(staging.id, PACKED, time.time_ns(), whole, size_bytes, digest)
 

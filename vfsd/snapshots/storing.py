@@ -30,6 +30,7 @@ import trio
 from vfsd.archive.writer import ArchiveWriter
 from vfsd.contract import Node, Provider
 from vfsd.errors import UserError
+from vfsd.freezing import between_changes
 from vfsd.snapshots.delta import Delta
 from vfsd.snapshots.folding import LAYERS_MAX
 from vfsd.snapshots.frozen import FrozenView
@@ -101,7 +102,7 @@ class Storing:
 
         Cancelled or failed, it leaves the store as it was.
         """
-        frozen = tree.snapshot()
+        frozen = await between_changes(tree.snapshot)
         past = self._lineage.past(tree)
         keep = False
         try:
@@ -111,9 +112,10 @@ class Storing:
                 job = _Job(name, frozen, layer, past, replace, tuple(command), told)
                 with self._switching_often():
                     stored = await trio.to_thread.run_sync(job.run, limiter=self._limiter)
-            # Of use only where the provider can tell what changed since.
+            # Of use only where the provider can tell what changed since. One that stands on others
+            # would keep those open, and nobody knows for how long.
             root = frozen.root
-            keep = frozen.unchanged(root, frozen, root)
+            keep = frozen.unchanged(root, frozen, root) and not isinstance(frozen, HasOwnLayer)
         finally:
             if not keep:
                 await self._close(frozen)
