@@ -48,5 +48,5 @@ class ProxyAttendant(Attendant):
     def abandoned(self) -> None:
         """End the proxy."""
         if self._companion is not None:
-            self._companion.end()
+            self._companion.end(last_words=False)
             self._companion = None

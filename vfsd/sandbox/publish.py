@@ -86,14 +86,17 @@ class Publisher(Attendant):
 
     def ended(self, code: int) -> int:
         """Let what the command sent last be received."""
-        self.abandoned()
+        self._end(last_words=True)
         return code
 
     def abandoned(self) -> None:
         """Close the ports."""
+        self._end(last_words=False)
+
+    def _end(self, *, last_words: bool) -> None:
         self._close()
         if self._companion is not None:
-            self._companion.end()
+            self._companion.end(last_words=last_words)
             self._companion = None
 
     def _close(self) -> None:

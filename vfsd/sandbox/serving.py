@@ -18,12 +18,16 @@ LAST_WORDS_S = 1.0
 FULL_S = 0.05
 """How long to wait where no file can be opened, before the next connection is taken."""
 
+SERVING = b"serving\n"
+"""Said to vfsd once."""
+
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 async def serve(control: int, listeners: Sequence[tuple[socket.socket, Serve]]) -> None:
     """Serve each connection of each listener until `control` is at its end."""
     slots = trio.Semaphore(CONNECTIONS)
+    os.write(control, SERVING)
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             for listener, each in listeners:
