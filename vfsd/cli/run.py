@@ -82,12 +82,13 @@ def _run(given: Given) -> int:
         report("ran natively, without isolation")
         return code
     with ExitStack() as stack:
-        record = stack.enter_context(closing(Run(given.command)))
+        guardian = stack.enter_context(closing(Guardian()))
+        record = stack.enter_context(closing(Run(given.command, guardian.watch)))
         keeping = _keeping(given, record, stack)
         base = base_of(given, record.directory, stack) if keeping is None else keeping.base
         if given.has("--write"):
             record.tell("none", base.told)
-            return _isolated(given, base, limits, record, base.lowers[0], ())
+            return _isolated(given, base, limits, record, guardian, base.lowers[0], ())
         staged = None if keeping is None else keeping.place
         place = staged if staged is not None else layer_place(given, stack)
         if place is not None and limits.disk_bytes is not None:
@@ -97,7 +98,7 @@ def _run(given: Given) -> int:
         def through(layer: Overlaid | Served) -> int:
             stack.enter_context(closing(layer))
             record.tell(layer.name, base.told)
-            code = _isolated(given, base, limits, record, layer.source, (layer,))
+            code = _isolated(given, base, limits, record, guardian, layer.source, (layer,))
             told = "" if given.has("--quiet") else str(_changes(layer))
             kept = "" if keeping is None else keeping.finish(code, layer)
             report(f"{told}{kept} ({layer.name} engine)")
@@ -135,6 +136,7 @@ def _isolated(
     base: Base,
     limits: Limits,
     record: Run,
+    guardian: Guardian,
     source: str,
     layers: Sequence[Attendant],
 ) -> int:
@@ -148,7 +150,7 @@ def _isolated(
         base=Bind(source, base.shown, writable=True),
     )
     company = [*layers, *attendants(limits, held, teller(given)), *opened]
-    guardian = Guardian(record.directory, () if held.group is None else held.group.directories)
+    guardian.watch_groups(() if held.group is None else held.group.directories)
     # What is counted comes through pipes.
     with terminal_if_interactive(limits.output_bytes is None) as terminal:
         policy = policy._replace(terminal=terminal is not None)

@@ -33,9 +33,6 @@ class Attendant:
         """
         return ()
 
-    def starting(self) -> None:
-        """The run is about to start: nothing of it is there yet."""
-
     def streams(self) -> Mapping[int, int]:
         """Return fds for the command to have as its standard streams instead of ours."""
         return {}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from vfsd.sandbox.attendant import Attendant, Running
 from vfsd.sandbox.spawning import pipe
@@ -24,35 +25,34 @@ from vfsd.sandbox.spawning import pipe
 SCRIPT = """
 PATH=/usr/bin:/bin
 cd /
-read -r group || exit
-read -r over && exit
+run= groups= leader=
+while read -r what value; do
+    case $what in
+        run) run=$value ;;
+        group) groups="$groups $value" ;;
+        leader) leader=$value ;;
+        over) exit ;;
+    esac
+done
 again() { n=0; until "$@" || [ $n -ge 100 ]; do n=$((n + 1)); sleep 0.05; done; }
-gone() { ! kill -9 "-$group"; }
-again gone
-run=$1
-shift
-for each do again rmdir "$each"; done
-[ -z "$run" ] || again flock -w 5 "$run/record" rm -rf -- "$run"
+gone() { ! kill -9 "-$leader"; }
+[ -z "$leader" ] || again gone
+for each in $groups; do again rmdir "$each"; done
+[ -z "$run" ] || again flock -w 5 "$run/record" rm -rf --one-file-system -- "$run"
 """
-"""The second line comes when the run is over; it is absent where vfsd was killed."""
+"""The last line is absent where vfsd was killed."""
 
 
 class Guardian(Attendant):
-    """Waits for the end of vfsd beside one run."""
+    """Waits for the end of vfsd beside one run, from before there is anything to clear up."""
 
-    def __init__(self, directory: str, groups: Sequence[str]) -> None:
-        self._words = (directory, *groups)
-        self._pipe: int | None = None
-        self._pid = 0
-
-    def starting(self) -> None:
-        """Be there before there is anything to clear up."""
+    def __init__(self) -> None:
         reader, self._pipe = pipe()
         try:
             null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (1, 2)]
             self._pid = os.posix_spawn(
                 "/bin/sh",
-                ["sh", "-c", SCRIPT, "vfsd-run", *self._words],
+                ["sh", "-c", SCRIPT, "vfsd-run"],
                 {},
                 file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0), *null],
                 setsid=True,
@@ -60,26 +60,27 @@ class Guardian(Attendant):
         finally:
             os.close(reader)
 
+    def watch(self, directory: str) -> None:
+        """This is to be the run's directory."""
+        self._tell("run", directory)
+
+    def watch_groups(self, directories: Sequence[str]) -> None:
+        """These are the run's control groups."""
+        for each in directories:
+            self._tell("group", each)
+
     def started(self, run: Running, bwrap: int) -> None:
         """bwrap leads a session, so its pid is that of its process group."""
-        self._tell(f"{bwrap}\n")
+        self._tell("leader", str(bwrap))
 
-    def ended(self, code: int) -> int:
-        """Nothing is left to do."""
-        self.abandoned()
-        return code
+    def close(self) -> None:
+        """The run is over: nothing is left to do."""
+        self._tell("over", "")
+        os.close(self._pipe)
+        os.waitpid(self._pid, 0)
 
-    def abandoned(self) -> None:
-        """Likewise: who failed clears up."""
-        if self._pipe is not None:
-            self._tell("\nover\n")
-            os.close(self._pipe)
-            self._pipe = None
-            os.waitpid(self._pid, 0)
-
-    def _tell(self, text: str) -> None:
-        if self._pipe is not None:
-            try:
-                os.write(self._pipe, text.encode())
-            except BrokenPipeError:  # somebody has killed it
-                return
+    def _tell(self, what: str, value: str) -> None:
+        # A line for each; a name with a line's end in it could not be told.
+        if "\n" not in value:
+            with suppress(BrokenPipeError):  # somebody has killed it
+                os.write(self._pipe, os.fsencode(f"{what} {value}\n"))

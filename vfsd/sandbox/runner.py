@@ -78,7 +78,6 @@ def run(
             try:
                 pipes = {GO_FD: go_read, STATUS_FD: status_read}
                 for each in attendants:
-                    each.starting()
                     pipes |= each.streams()
                 before = [
                     word for each in reversed(attendants) for word in each.words(status_write)

@@ -16,7 +16,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -48,14 +48,17 @@ class Record(NamedTuple):
 
 
 class Run(Attendant):
-    """The directory of one run, made at once, removed by `close`."""
+    """The directory of one run, made at once, removed by `close`; `watch` hears of it before."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(
+        self, command: Sequence[str], watch: Callable[[str], None] = lambda directory: None
+    ) -> None:
         parent = _prepared()
         sweep(parent)
         while True:
             self.id = os.urandom(4).hex()
             self.directory = os.path.join(parent, self.id)
+            watch(self.directory)
             with suppress(FileExistsError):
                 os.mkdir(self.directory, 0o700)
                 break
