@@ -39,15 +39,17 @@ FORWARDED = (
 )
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
-GO_FD, STATUS_FD = 3, 4
+GO_FD, STATUS_FD, ALIVE_FD = 3, 4, 5
 GATE = (
     *("/bin/sh", "-c"),
     'while read -r stat </proc/1/stat; do case $stat in *") S "*) break; esac; done\n'
-    f'read -r go <&{GO_FD} || exit; exec "$@" {GO_FD}<&- {STATUS_FD}<&-',
+    f"read -r go <&{GO_FD} || exit; echo >&{ALIVE_FD} || exit;"
+    f' exec "$@" {GO_FD}<&- {STATUS_FD}<&- {ALIVE_FD}>&-',
     "vfsd-run",
 )
 """What starts the command. First pid 1 must sleep, which it does once it is bound to die with
-bwrap. Then it waits for a word of ours that all is prepared; if we are gone, there will be none.
+bwrap. Then it waits for a word of ours that all is prepared. That may have been said long before,
+so afterwards we must be there still to hold the other end of a pipe: if not, SIGPIPE is the end.
 So that bwrap itself comes this far without us, it holds both ends of the pipe for its status."""
 LOOK_AGAIN_S = 0.02
 """How soon to look for a command that has not started yet when a signal waits for it."""
@@ -73,10 +75,11 @@ def run(
     open_missing_streams()
     status_read, status_write = pipe()
     go_read, go_write = pipe()
+    alive_read, alive_write = pipe()
     try:
         with wakeups() as wakeup:
             try:
-                pipes = {GO_FD: go_read, STATUS_FD: status_read}
+                pipes = {GO_FD: go_read, STATUS_FD: status_read, ALIVE_FD: alive_write}
                 for each in attendants:
                     pipes |= each.streams()
                 before = [
@@ -87,6 +90,7 @@ def run(
             finally:
                 os.close(status_write)
                 os.close(go_read)
+                os.close(alive_write)
             if terminal is not None:
                 terminal.close_slave()
             running = _Run(pid, status_read, go_write, wakeup, terminal, grace_s, attendants)
@@ -101,6 +105,7 @@ def run(
     finally:
         os.close(status_read)
         os.close(go_write)
+        os.close(alive_read)
 
 
 class _Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from vfsd.sandbox.runner import ALIVE_FD, GATE, GO_FD, STATUS_FD
 
 from .conftest import SECONDS, eventually, processes_with
 
@@ -62,6 +65,28 @@ def test_kill_9_before_bwrap_has_started_anything(box, marker, tmp_path):
     os.close(go_on)
     eventually(lambda: not processes_with(marker), "every process is gone")
     assert not (box.directory / "started").exists()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_word_of_vfsd_s_counts_only_while_vfsd_is_there(alive, tmp_path):
+    """It may have been said before bwrap's first process was bound to anybody."""
+    go_read, go_write = os.pipe()
+    alive_read, alive_write = os.pipe()
+    os.write(go_write, b"\n")
+    if not alive:
+        os.close(alive_read)
+    started = tmp_path / "started"
+    numbered = ((go_read, GO_FD), (go_read, STATUS_FD), (alive_write, ALIVE_FD))
+    # Kept out of each other's way: the numbers wanted are low ones.
+    high = [(fcntl.fcntl(fd, fcntl.F_DUPFD, 50), number) for fd, number in numbered]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in high]
+    words = [*GATE, "touch", str(started)]
+    pid = os.posix_spawn(words[0], words, os.environ, file_actions=actions)
+    _, status = os.waitpid(pid, 0)
+    assert started.exists() is alive
+    assert (status == 0) is alive
+    for fd in (go_read, go_write, alive_write, *(fd for fd, _ in high), *([alive_read] * alive)):
+        os.close(fd)
 
 
 def test_kill_9_of_vfsd_ends_whatever_bwrap_has_left_in_its_group(box, marker, tmp_path):
