@@ -17,9 +17,9 @@ its answer came ends the connection, and with it closes its files.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 import trio
 from trio.abc import AsyncResource
@@ -27,10 +27,11 @@ from trio.abc import AsyncResource
 from vfsd import runtime
 from vfsd.attributes import StatFs
 from vfsd.control import calls, contents, receiving, sending
+from vfsd.control.asyncstreams import AsyncSamples, AsyncWatch
 from vfsd.control.calls import AnyPath, place
 from vfsd.control.framing import DATA_LIMIT_BYTES
 from vfsd.control.modes import flags_of, read_umask
-from vfsd.control.replies import Attached, Event, FileInfo, Greeting, SnapshotInfo, events
+from vfsd.control.replies import Attached, Event, FileInfo, Greeting, SnapshotInfo
 from vfsd.control.snapshotface import AsyncSnapshots
 from vfsd.control.suspending import Conversation
 from vfsd.control.transfer import Problem, Progress, ProgressCallback, Report
@@ -133,7 +134,19 @@ class AsyncClient(AsyncResource):
         """
         client = await _open(self._served)
         try:
-            return await AsyncWatch.begin(client, self._place(prefix))
+            return await AsyncWatch.begin(client._conversation, self._place(prefix))
+        except BaseException:
+            await trio.aclose_forcefully(client)
+            raise
+
+    async def top(self, interval_s: float = 1.0) -> AsyncSamples:
+        """Measure what the mount is asked, from now on; a sample per interval.
+
+        Iterate over the result; it has a connection of its own, and closing it ends the measuring.
+        """
+        client = await _open(self._served)
+        try:
+            return await AsyncSamples.begin(client._conversation, interval_s)
         except BaseException:
             await trio.aclose_forcefully(client)
             raise
@@ -344,29 +357,3 @@ class AsyncFile(AsyncResource):
             self._is_open = False
             with suppress(ConnectionError):  # a connection that ended closed it
                 await self._call(calls.close(self.fd))
-
-
-class AsyncWatch(AsyncIterator[Event], AsyncResource):
-    """Changes, one at a time; waits until there is one."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._conversation = client._conversation
-        self._waiting: list[Event] = []
-
-    @classmethod
-    async def begin(cls, client: AsyncClient, prefix: bytes) -> Self:
-        """Start a watch on a connection that is then its own."""
-        self = cls(client)
-        await self._conversation.begin(calls.watch(prefix))
-        events(await self._conversation.next_part())  # empty: from now on nothing is missed
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._waiting:
-            self._waiting = events(await self._conversation.next_part())
-        return self._waiting.pop(0)
-
-    async def aclose(self) -> None:
-        """Stop watching."""
-        await self._client.aclose()

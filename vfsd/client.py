@@ -141,6 +141,13 @@ class Client:
         """
         return Watch(Client(self._served), self._place(prefix))
 
+    def top(self, interval_s: float = 1.0) -> Samples:
+        """Measure what the mount is asked, from now on; a sample per interval.
+
+        Iterate over the result; it has a connection of its own, and closing it ends the measuring.
+        """
+        return Samples(Client(self._served), interval_s)
+
     # -- looking --------------------------------------------------------------------------
 
     def stat(self, path: AnyPath, *, follow: bool = True) -> FileInfo:
@@ -325,6 +332,38 @@ class Watch(Iterator[Event]):
 
     def close(self) -> None:
         """Stop watching."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Samples(Iterator[dict[str, Any]]):
+    """Samples of a mount's requests (docs/CONTROL.md says what is in one); blocks for the next."""
+
+    def __init__(self, client: Client, interval_s: float) -> None:
+        self._client = client
+        self._conversation = client._conversation
+        try:
+            self._conversation.begin(calls.top(round(interval_s * 1000)))
+            calls.json_object(self._conversation.next_part())  # empty: all is measured from now on
+        except BaseException:
+            client.close()
+            raise
+
+    def __next__(self) -> dict[str, Any]:
+        return calls.json_object(self._conversation.next_part())
+
+    def close(self) -> None:
+        """Stop measuring."""
         self._client.close()
 
     def __enter__(self) -> Self:

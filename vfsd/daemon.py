@@ -21,6 +21,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -160,6 +161,10 @@ class Daemon:
             "live_snapshots": len(self.snapshots),
             **self.session.statistics(),
         }
+
+    def measure(self) -> AbstractContextManager[Callable[[], dict[str, object]]]:
+        """Measure the mount's requests while the block runs; gives what takes a sample of them."""
+        return self.session.operations.meter.open_window()
 
     async def _refuse_loop(self, source: str) -> None:
         named = source.partition(":")[2] or source

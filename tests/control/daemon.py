@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,9 @@ class Daemon:
             "mountpoint": os.fsdecode(self.mountpoint),
             "attachments": [os.fsdecode(prefix) for prefix in self.tree.attachments],
         }
+
+    def measure(self) -> AbstractContextManager[Callable[[], dict[str, object]]]:
+        return nullcontext(lambda: {"requests": 0})
 
     def request_stop(self) -> None:
         self.stop_requested.set()

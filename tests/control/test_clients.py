@@ -35,7 +35,7 @@ def test_both_clients_have_the_same_methods():
         assert inspect.iscoroutinefunction(theirs[name]), name
         mine, other = inspect.signature(method), inspect.signature(theirs[name])
         assert str(mine.parameters) == str(other.parameters), name
-        if name not in ("aclose", "watch", "open"):
+        if name not in ("aclose", "watch", "top", "open"):
             assert mine.return_annotation == other.return_annotation, name
             assert method.__doc__ == theirs[name].__doc__, name
 
@@ -201,3 +201,24 @@ def test_a_daemon_that_answers_nonsense_is_an_error(tmp_path, answer):
     finally:
         thread.join()
         endpoint.close()
+
+
+def test_samples_end_with_the_daemon(tmp_path):
+    (tmp_path / "other").mkdir()
+    daemon = memory_daemon(tmp_path / "other")
+    daemon.start()
+    try:
+        with client_module.connect(tmp_path / "other") as client:
+            samples = client.top(60)
+    finally:
+        daemon.stop()
+    with samples, pytest.raises(ConnectionError):
+        next(samples)
+
+
+async def test_samples_of_the_async_client(daemon):
+    async with (
+        await aclient.connect(daemon.mountpoint) as tree,
+        await tree.top(0.01) as samples,
+    ):
+        assert await anext(samples) == {"requests": 0}

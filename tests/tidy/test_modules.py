@@ -14,7 +14,7 @@ EVERY = python_files("vfsd", "providers", "tests", "benchmarks")
 
 LINES_MAX = 400
 LARGER = {
-    "vfsd/control/protocol.py": 432,
+    "vfsd/control/protocol.py": 428,
 }
 """Files over the limit and what each may not pass; these numbers only ever go down."""
 

@@ -20,6 +20,7 @@ VERBS = {
     "mount": ("vfsd.cli.mount", "serve a tree of files at a directory"),
     "unmount": ("vfsd.cli.mount", "stop the daemon that serves a directory"),
     "status": ("vfsd.cli.status", "show what is mounted and attached"),
+    "top": ("vfsd.cli.top", "show what a mount is asked, live, and by whom"),
     "attach": ("vfsd.cli.attach", "attach a provider at a prefix of a mounted tree"),
     "detach": ("vfsd.cli.attach", "take an attached provider away"),
     "fork": ("vfsd.cli.fork", "attach a writable tree that begins as a snapshot"),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from vfsd.attributes import StatFs
-from vfsd.control import protocol, replies, snapshotverbs
+from vfsd.control import protocol, replies, snapshotverbs, streamverbs
 from vfsd.control.framing import Request
 from vfsd.control.protocol import PutEntry
 from vfsd.control.validation import render
@@ -56,16 +56,17 @@ def hello() -> Call[replies.Greeting]:
 
 
 def status() -> Call[dict[str, Any]]:
-    return Call(protocol.Status(), _status)
+    return Call(protocol.Status(), json_object)
 
 
-def _status(value: object) -> dict[str, Any]:
+def json_object(value: object) -> dict[str, Any]:
+    """Return the object that a reply of JSON text is."""
     try:
         found = json.loads(replies.text(value))
     except (ValueError, RecursionError) as error:
-        raise replies.ReplyError("no status") from error
+        raise replies.ReplyError("no object") from error
     if not isinstance(found, dict):
-        raise replies.ReplyError("no status")
+        raise replies.ReplyError("no object")
     return found
 
 
@@ -132,7 +133,11 @@ def fork_snapshot(name: str, at: bytes) -> Call[replies.Attached]:
 
 
 def watch(prefix: bytes) -> Call[list[replies.Event]]:
-    return Call(protocol.Watch(prefix), replies.events)
+    return Call(streamverbs.Watch(prefix), replies.events)
+
+
+def top(interval_ms: int) -> Call[dict[str, Any]]:
+    return Call(streamverbs.Top(interval_ms), json_object)
 
 
 def stat(path: bytes, *, follow: bool) -> Call[replies.FileInfo]:

@@ -8,7 +8,8 @@ Concurrency: called from the event loop only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from vfsd.attributes import Caller
@@ -59,6 +60,9 @@ class Host(Protocol):
 
     def status(self) -> dict[str, object]:
         """Return what is served and the counters, as values that JSON has."""
+
+    def measure(self) -> AbstractContextManager[Callable[[], dict[str, object]]]:
+        """Measure the mount's requests while the block runs; gives what takes a sample of them."""
 
     def request_stop(self) -> None:
         """Unmount and end, soon; returns at once."""

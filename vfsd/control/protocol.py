@@ -1,6 +1,6 @@
 """The verbs of the control socket, and the parameters of each.
 
-A verb is a frozen dataclass (those on snapshots: snapshotverbs.py): its fields are the
+A verb is a frozen dataclass (also snapshotverbs.py, streamverbs.py): its fields are the
 parameters, those with a default may be left out. `VERBS` is the only list of them;
 docs/CONTROL.md carries the same table. Paths are bytes and start at the tree's root.
 
@@ -26,6 +26,7 @@ from vfsd.control.snapshotverbs import (
     Snapshot,
     StoreSnapshot,
 )
+from vfsd.control.streamverbs import Top, Watch
 from vfsd.control.verb import PAGE_LIMIT, Verb
 
 VERSION = 1
@@ -80,13 +81,6 @@ class Detach(Verb):
 
     prefix: bytes
     lazy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Watch(Verb):
-    """Send changes at or below an attached prefix as parts, until cancelled."""
-
-    prefix: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +360,7 @@ VERBS: dict[str, type[Verb]] = {
     "snapshot_attach": AttachSnapshot,
     "snapshot_fork": ForkSnapshot,
     "watch": Watch,
+    "top": Top,
     "stat": StatFile,
     "list": ListDirectory,
     "readlink": ReadLink,
@@ -405,6 +400,7 @@ BOUNDS: dict[str, tuple[int, int]] = {
     "fd": (0, (1 << 31) - 1),
     "flags": (0, (1 << 31) - 1),
     "gid": (0, (1 << 32) - 2),
+    "interval_ms": (10, 3_600_000),
     "limit": (1, PAGE_LIMIT),
     "mode": (0, 0o177777),
     "atime_ns": (-(1 << 63), (1 << 63) - 1),

@@ -19,6 +19,7 @@ from typing import cast
 from vfsd.control import (
     changing,
     looking,
+    metering,
     openwork,
     placing,
     putting,
@@ -92,6 +93,7 @@ _BY_NAME = {
     "snapshot_attach": snapshotting.attach,
     "snapshot_fork": snapshotting.fork_named,
     "watch": watching.watch,
+    "top": metering.top,
     "stat": looking.stat,
     "list": looking.list_directory,
     "readlink": looking.readlink,

@@ -16,7 +16,7 @@ from collections.abc import Collection
 import trio
 
 from vfsd.contract import Change
-from vfsd.control.protocol import Watch
+from vfsd.control.streamverbs import Watch
 from vfsd.control.work import Work
 from vfsd.tree import Attachment, split_path
 

@@ -27,15 +27,12 @@ import pyfuse3
 from vfsd.attributes import NAME_MAX, PATH_MAX, SetAttr
 from vfsd.contract import Change, Handle, Node
 from vfsd.errors import fail
-from vfsd.fuse.attrs import (
-    entry_attributes,
-    requested_changes,
-    statvfs_data,
-)
+from vfsd.fuse.attrs import entry_attributes, requested_changes, statvfs_data
 from vfsd.fuse.errors import handler, refuse
 from vfsd.fuse.inodes import Inode, InodeTable
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.listing import Listing
+from vfsd.fuse.metering import Meter
 from vfsd.fuse.replies import Replies
 from vfsd.fuse.shim import shim
 from vfsd.handles import HandleTable
@@ -72,6 +69,7 @@ class Operations(pyfuse3.Operations):
         if not xattrs:
             for name in ("getxattr", "setxattr", "listxattr", "removexattr"):
                 setattr(self, name, refuse(errno.ENOSYS))
+        self.meter = Meter(self, KINDS)
 
     # -- finding --------------------------------------------------------------------------
 
@@ -395,6 +393,7 @@ class Operations(pyfuse3.Operations):
         """Return requests by kind, inodes, lookups and open handles."""
         return {
             "requests": {kind: count for kind, count in self.requests.items() if count},
+            "viewers": self.meter.windows,
             **self.inodes.statistics(),
             **self.handles.statistics(),
         }

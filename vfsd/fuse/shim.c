@@ -11,7 +11,8 @@
  *            mmap, rather than what somebody writes; pyfuse3 drops that as well. The kernel sends
  *            them by any handle that writes, one that appends included.
  *   read     is one plain read for each request; libfuse would splice it into a pipe and read
- *            it from there, for pyfuse3 to copy it all the same.
+ *            it from there, for pyfuse3 to copy it all the same. It notes whose request it is,
+ *            which pyfuse3 tells for some kinds only.
  *   writev   adds what libfuse 3.14 does not offer to the reply to FUSE_INIT, if the kernel does.
  *            KILLPRIV_V2: providers clear setuid, setgid and security.capability themselves, so
  *            the kernel asks neither for the mode before each chown nor for the capability
@@ -46,6 +47,7 @@ unsigned char vfsd_shim_keeps_listings[ATTACHMENTS];
 int vfsd_shim_sessions = 0;
 uint64_t vfsd_shim_statfs_inode = 0;
 int vfsd_shim_writes_back = 0;
+uint32_t vfsd_shim_caller = 0;
 
 static struct fuse_lowlevel_ops theirs;
 
@@ -93,6 +95,8 @@ static ssize_t shim_read(int fd, void *buffer, size_t size, void *userdata)
 	const struct fuse_init_in *init = (const void *)(header + 1);
 
 	(void)userdata;
+	if (count >= (ssize_t)sizeof(*header))
+		vfsd_shim_caller = header->pid;
 	if (count >= (ssize_t)(sizeof(*header) + sizeof(init->major) * 4) &&
 	    header->opcode == FUSE_INIT) {
 		init_unique = header->unique;

@@ -34,6 +34,7 @@ class Shim:
         self._sessions = ctypes.c_int.in_dll(library, "vfsd_shim_sessions")
         self._statfs_inode = ctypes.c_uint64.in_dll(library, "vfsd_shim_statfs_inode")
         self._writes_back = ctypes.c_int.in_dll(library, "vfsd_shim_writes_back")
+        self._caller = ctypes.c_uint32.in_dll(library, "vfsd_shim_caller")
         self._keeps = (ctypes.c_ubyte * (1 << 15)).in_dll(library, "vfsd_shim_keeps_listings")
 
     def enable(self) -> None:
@@ -52,6 +53,10 @@ class Shim:
     def statfs_inode(self) -> int:
         """Return the inode of the statfs request whose handler runs now."""
         return int(self._statfs_inode.value)
+
+    def caller(self) -> int:
+        """Return the thread whose request the handler that starts now is for; 0: the kernel."""
+        return int(self._caller.value)
 
     def writes_back(self) -> bool:
         """Say whether the write request whose handler runs now is of pages the kernel kept."""
