@@ -25,12 +25,22 @@ ROOT_SHOWN_AS = 1000
 ENGINES = ("auto", "kernel", "fuse", "native")
 
 
+NATIVE_OPTIONS = frozenset(
+    {"--engine", "--base", "--chdir", "--env", "--write", "--net", "--quiet"}
+)
+"""What can be said without a sandbox; anything else would be a promise that is not kept."""
+
+
 def engine_of(given: Given) -> str:
     """Return the engine's name. UserError for an unknown one, or one that others rule out."""
     engine = given.last("--engine") or "auto"
     if engine not in ENGINES:
         known = ", ".join(ENGINES)
         raise UserError(f"there is no engine {engine!r}; there are {known}")
+    if engine == "native":
+        for name in given.options:
+            if name not in NATIVE_OPTIONS:
+                raise UserError(f"the native engine isolates nothing, so it cannot do {name}")
     return engine
 
 

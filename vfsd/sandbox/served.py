@@ -19,6 +19,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from vfsd import mountinfo
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
@@ -64,7 +65,8 @@ class PrivateMount:
         os.waitpid(self._pid, 0)
         os.close(self._fd)
         self._fd = None
-        if os.path.ismount(self.mountpoint):
+        # Not os.path.ismount: to that a mount whose daemon was killed is none.
+        if any(each.mountpoint == os.fsencode(self.mountpoint) for each in mountinfo.read()):
             detach(self.mountpoint)
 
 

@@ -8,6 +8,7 @@ import os
 import pytest
 import trio
 
+from tests.sandbox.engines.conftest import eventually
 from vfsd import abox, box
 from vfsd.errors import UserError
 
@@ -109,6 +110,7 @@ def test_a_layer_in_a_directory_lasts(person, engine):
     assert "another run works on the layer" in said
     running.kill()
     running.wait()
+    eventually(lambda: not os.listdir(person.runs), "the killed run's directory is gone")
     assert os.listdir(person.path) == []
     assert person.sh("cat file", *words, "--save", "kept") == "1\n2\n"
     assert person.sh("cat file", "--from", "kept") == "1\n2\n"
