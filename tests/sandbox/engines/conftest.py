@@ -77,6 +77,7 @@ class Person:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # a line that is read takes nothing of the next with it
         )
         self.processes.append(process)
         assert process.stdout is not None
