@@ -6,4 +6,8 @@ good parent to it; terminal.py gives it a terminal of its own; probe.py finds ou
 machine can do. syscalls.py says which system calls there are inside, libseccomp.py and
 seccomp.py make a filter of it; limits.py says what a run may use up, limiting.py, cgroups.py
 and output.py hold it to that.
+
+bases.py and projects.py find what a command works on, gitbase.py and filesmap.py bring it here.
+overlaid.py (with enter.c, enter.py, steps.py), served.py and native.py are the engines; changes.py
+counts what a layer changes. runs.py keeps the list of runs, joining.py enters one.
 """
