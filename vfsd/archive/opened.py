@@ -1,5 +1,7 @@
 """Open a file as whatever archive it is.
 
+What reads other kinds is imported only for them: it takes longer than to attach one of our own.
+
 Concurrency: blocking.
 """
 
@@ -8,7 +10,6 @@ from __future__ import annotations
 import os
 
 from vfsd.archive.damage import Changed, Damage
-from vfsd.archive.foreign.indexing import kind_of, open_foreign
 from vfsd.archive.layout import HEADER_MAGIC
 from vfsd.archive.opening import carries
 from vfsd.archive.reader import Archive
@@ -29,7 +30,11 @@ def is_ours(path: str) -> bool:
 def is_archive(path: str) -> bool:
     """Say whether `open_tree` knows what the file is."""
     try:
-        return is_ours(path) or kind_of(path) is not None
+        if is_ours(path):
+            return True
+        from vfsd.archive.foreign.indexing import kind_of
+
+        return kind_of(path) is not None
     except (OSError, UserError):
         return False
 
@@ -37,8 +42,11 @@ def is_archive(path: str) -> bool:
 def open_tree(path: str) -> ArchiveTree:
     """Open what the file is. OSError; UserError for damage."""
     try:
-        kind = None if is_ours(path) else kind_of(path)
-        return Archive.open(path) if kind is None else open_foreign(path)
+        if is_ours(path):
+            return Archive.open(path)
+        from vfsd.archive.foreign.indexing import kind_of, open_foreign
+
+        return Archive.open(path) if kind_of(path) is None else open_foreign(path)
     except Damage as damage:
         raise damage.user_error(path) from damage
     except Changed:
