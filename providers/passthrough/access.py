@@ -23,9 +23,11 @@ from providers.passthrough.nodes import HostNode, NodeTable
 from providers.passthrough.syscalls import file_mark
 from providers.passthrough.threads import Threads
 from vfsd.errors import fail
+from vfsd.provider import ROOT_NUMBER
 
 T = TypeVar("T")
 
+DIRECTORY = stat_module.S_IFDIR
 OUT_OF_FDS = (errno.EMFILE, errno.ENFILE)
 
 
@@ -107,7 +109,7 @@ class Access:
 
         EINVAL for a name that is not one component, ENOTDIR, ESTALE, ENOENT for what is hidden.
         """
-        if not stat_module.S_ISDIR(node.kind):
+        if node.kind != DIRECTORY:
             raise fail(errno.ENOTDIR)
         slow = node.slow
         if name is not None:
@@ -117,10 +119,13 @@ class Access:
                 if place in self.submounts.hidden:
                     raise fail(errno.ENOENT, name)
                 slow = slow or place in self.submounts.slow
+        base = self.root if node.number == ROOT_NUMBER else self.fds.get(node.number)
+        if base is not None:
+            return Route(self.descend, node, base, (), slow)
         names: list[bytes] = []
-        base, current = None, node
+        current = node
         while base is None:
-            if current.number == 1:
+            if current.number == ROOT_NUMBER:
                 base = self.root
             else:
                 base = self.fds.get(current.number)
@@ -145,20 +150,14 @@ class Access:
 
     async def run(self, slow: bool, call: Callable[[], T], *, change: bool = False) -> T:
         """Make a call, where it may be made; without fds left, give some back and try again."""
+        where = self.threads.change if change else self.threads.look
         try:
-            return await self._once(slow, call, change)
+            return await where(call) if slow else call()
         except OSError as error:
             if error.errno not in OUT_OF_FDS or not len(self.fds):
                 raise
         self.fds.clear()
-        return await self._once(slow, call, change)
-
-    async def _once(self, slow: bool, call: Callable[[], T], change: bool) -> T:
-        if not slow:
-            return call()
-        if change:
-            return await self.threads.change(call)
-        return await self.threads.look(call)
+        return await where(call) if slow else call()
 
     async def on_file(
         self, node: HostNode, call: Callable[[HeldFd], T], *, change: bool = False
@@ -168,7 +167,8 @@ class Access:
         An open handle's fd is taken first: it needs no name. Otherwise each known place is
         tried, and what is found there must be the very file.
         """
-        if stat_module.S_ISDIR(node.kind) and not node.fds:
+        fds = node.fds
+        if node.kind == DIRECTORY and not fds:
             route = self.directory(node)
 
             def on_directory() -> T:
@@ -179,8 +179,8 @@ class Access:
             result = await self.run(route.slow, on_directory, change=change)
             self.keep(route)
             return result
-        if node.fds:
-            held = next((each for each in node.fds if each.writable), node.fds[0])
+        if fds:
+            held = fds[0] if len(fds) == 1 else next((each for each in fds if each.writable), fds[0])
             return await self.run(node.slow, lambda: call(held), change=change)
         return await self.at_place(
             node,

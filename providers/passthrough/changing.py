@@ -29,28 +29,34 @@ def path_of(fd: int) -> bytes:
     return b"/proc/self/fd/%d" % fd
 
 
-def change(fd: HeldFd, changes: SetAttr, gid: int | None) -> os.stat_result:
+def target_of(held: HeldFd) -> int | bytes:
+    """Return by what calls reach the open file: by its fd, or where that will not do by a path."""
+    return held.fd if held.content else path_of(held.fd)
+
+
+def change(held: HeldFd, changes: SetAttr, gid: int | None) -> os.stat_result:
     """Change attributes and return all of them; what may fail for lack of room comes first."""
-    before = os.fstat(fd.fd)
+    now = before = os.fstat(held.fd)
     kind = stat_module.S_IFMT(before.st_mode)
     if changes.size is not None:
-        _resize(fd, kind, changes.size)
+        _resize(held, kind, changes.size)
+        now = os.fstat(held.fd)
     if changes.uid is not None or changes.gid is not None:
-        _chown(fd.fd, changes.uid, changes.gid)
+        _chown(held, changes.uid, changes.gid)
+        now = os.fstat(held.fd)
     mode = changes.mode
-    now = os.fstat(fd.fd)
     if mode is None and gid is not None and kind == stat_module.S_IFREG:
         mode = _cleared(now, before.st_gid, changes, gid)
-    if mode is not None and mode != stat_module.S_IMODE(now.st_mode):
-        _chmod(fd.fd, kind, mode)
-    elif changes.mode is not None:
-        _chmod(fd.fd, kind, changes.mode)
+    if changes.mode is not None or (
+        mode is not None and mode != stat_module.S_IMODE(now.st_mode)
+    ):
+        assert mode is not None
+        _chmod(held, kind, mode)
     if changes.atime_ns is not None or changes.mtime_ns is not None:
-        now = os.fstat(fd.fd)
         atime = now.st_atime_ns if changes.atime_ns is None else changes.atime_ns
         mtime = now.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
-        _utime(fd.fd, atime, mtime)
-    return os.fstat(fd.fd)
+        os.utime(target_of(held), ns=(atime, mtime))
+    return os.fstat(held.fd)
 
 
 def drop_setid(fd: int, gid: int) -> None:
@@ -87,37 +93,33 @@ def _resize(fd: HeldFd, kind: int, size: int) -> None:
         os.truncate(path_of(fd.fd), size)
 
 
-def _chmod(fd: int, kind: int, mode: int) -> None:
+def _chmod(held: HeldFd, kind: int, mode: int) -> None:
     if kind == stat_module.S_IFLNK:
         raise fail(errno.EOPNOTSUPP)
-    os.chmod(path_of(fd), mode)
+    os.chmod(target_of(held), mode)
 
 
-def _chown(fd: int, uid: int | None, gid: int | None) -> None:
-    os.chown(path_of(fd), -1 if uid is None else uid, -1 if gid is None else gid)
+def _chown(held: HeldFd, uid: int | None, gid: int | None) -> None:
+    os.chown(target_of(held), -1 if uid is None else uid, -1 if gid is None else gid)
 
 
-def _utime(fd: int, atime_ns: int, mtime_ns: int) -> None:
-    os.utime(path_of(fd), ns=(atime_ns, mtime_ns))
-
-
-def getxattr(fd: int, name: bytes) -> bytes:
+def getxattr(held: HeldFd, name: bytes) -> bytes:
     """Return an extended attribute's value."""
-    return os.getxattr(path_of(fd), name)
+    return os.getxattr(target_of(held), name)
 
 
-def listxattr(fd: int) -> list[bytes]:
+def listxattr(held: HeldFd) -> list[bytes]:
     """Return the names of all extended attributes."""
-    return [os.fsencode(name) for name in os.listxattr(path_of(fd))]
+    return [os.fsencode(name) for name in os.listxattr(target_of(held))]
 
 
-def setxattr(fd: int, name: bytes, value: bytes) -> os.stat_result:
+def setxattr(held: HeldFd, name: bytes, value: bytes) -> os.stat_result:
     """Set an extended attribute, and return the attributes after that."""
-    os.setxattr(path_of(fd), name, value)
-    return os.fstat(fd)
+    os.setxattr(target_of(held), name, value)
+    return os.fstat(held.fd)
 
 
-def removexattr(fd: int, name: bytes) -> os.stat_result:
+def removexattr(held: HeldFd, name: bytes) -> os.stat_result:
     """Remove an extended attribute, and return the attributes after that."""
-    os.removexattr(path_of(fd), name)
-    return os.fstat(fd)
+    os.removexattr(target_of(held), name)
+    return os.fstat(held.fd)

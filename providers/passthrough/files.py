@@ -98,22 +98,22 @@ class FileMethods(Host):
 
     async def getxattr(self, node: Node, name: bytes) -> bytes:
         assert isinstance(node, HostNode)
-        return await self._access.on_file(node, lambda held: changing.getxattr(held.fd, name))
+        return await self._access.on_file(node, lambda held: changing.getxattr(held, name))
 
     async def listxattr(self, node: Node) -> Sequence[bytes]:
         assert isinstance(node, HostNode)
-        return await self._access.on_file(node, lambda held: changing.listxattr(held.fd))
+        return await self._access.on_file(node, lambda held: changing.listxattr(held))
 
     async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         assert isinstance(node, HostNode)
         found = await self._access.on_file(
-            node, lambda held: changing.setxattr(held.fd, name, value), change=True
+            node, lambda held: changing.setxattr(held, name, value), change=True
         )
         node.own_ctime_ns = found.st_ctime_ns
 
     async def removexattr(self, node: Node, name: bytes) -> None:
         assert isinstance(node, HostNode)
         found = await self._access.on_file(
-            node, lambda held: changing.removexattr(held.fd, name), change=True
+            node, lambda held: changing.removexattr(held, name), change=True
         )
         node.own_ctime_ns = found.st_ctime_ns

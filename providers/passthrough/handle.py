@@ -44,6 +44,9 @@ _scratch = bytearray(READ_MAX)
 
 _view = memoryview(_scratch)
 
+_without_nowait: set[int] = set()
+"""Devices whose file systems have no RWF_NOWAIT, tmpfs among them: there all is in memory."""
+
 
 class PassthroughHandle(Handle):
     """See the module; `release` ends it."""
@@ -74,7 +77,7 @@ class PassthroughHandle(Handle):
         if self._flags & os.O_ACCMODE == os.O_WRONLY:
             raise fail(errno.EBADF)
         if not self.node.slow and size <= READ_MAX:
-            count = _read_cached(held.fd, offset, size)
+            count = _read_cached(held.fd, self.node.dev, offset, size)
             if count is not None:
                 return _view[:count]
         return await self._provider.threads.look(lambda: os.pread(held.fd, size, offset))
@@ -151,10 +154,12 @@ class PassthroughHandle(Handle):
             await self._provider.threads.change(last.clear)
 
 
-def _read_cached(fd: int, offset: int, size: int) -> int | None:
+def _read_cached(fd: int, dev: int, offset: int, size: int) -> int | None:
     """Read into the shared buffer what needs no waiting; None if not all of it is there."""
     done = 0
     while done < size:
+        if dev in _without_nowait:
+            return os.preadv(fd, [_view[:size]], offset)
         try:
             count = os.preadv(fd, [_view[done:size]], offset + done, os.RWF_NOWAIT)
         except BlockingIOError:
@@ -162,8 +167,8 @@ def _read_cached(fd: int, offset: int, size: int) -> int | None:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            # Some file systems have no such call, tmpfs of old among them: all is in memory.
-            count = os.preadv(fd, [_view[done:size]], offset + done)
+            _without_nowait.add(dev)
+            continue
         if count == 0:
             break
         done += count

@@ -39,12 +39,14 @@ def fd_limit() -> int:
 class HeldFd:
     """An fd that closes with its last reference."""
 
-    __slots__ = ("__weakref__", "fd", "opened_s", "writable")
+    __slots__ = ("__weakref__", "content", "fd", "opened_s", "writable")
 
-    def __init__(self, fd: int, *, writable: bool = False) -> None:
+    def __init__(self, fd: int, *, content: bool = False, writable: bool = False) -> None:
         self.fd = fd
+        self.content = content
+        """It is not of O_PATH: calls that take an fd take this one."""
         self.writable = writable
-        self.opened_s = time.monotonic()
+        self.opened_s = 0.0 if content else time.monotonic()
 
     def __del__(self) -> None:
         os.close(self.fd)

@@ -150,7 +150,7 @@ def open_at(
     """Open the regular file that was last seen there. ESTALE, EISDIR, ENXIO, ELOOP."""
     with gone_is_stale():
         fd = os.open(name, flags & OPEN_FLAGS | ALWAYS, dir_fd=dirfd)
-    held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+    held = HeldFd(fd, content=True, writable=flags & os.O_ACCMODE != os.O_RDONLY)
     stat = os.fstat(fd)
     check_same(stat, identity, fd)
     return opened(held, stat, flags, gid)
@@ -171,7 +171,7 @@ def open_again(path_fd: int, flags: int, gid: int | None) -> tuple[HeldFd, os.st
     check_regular(os.fstat(path_fd))
     # A magic link leads to the open file itself: no name is resolved.
     fd = os.open(b"/proc/self/fd/%d" % path_fd, flags & OPEN_FLAGS | ALWAYS & ~os.O_NOFOLLOW)
-    held = HeldFd(fd, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+    held = HeldFd(fd, content=True, writable=flags & os.O_ACCMODE != os.O_RDONLY)
     return opened(held, os.fstat(fd), flags, gid)
 
 

@@ -46,11 +46,13 @@ def create(
             if flags & os.O_EXCL:
                 raise
         else:
-            held = HeldFd(fd, writable=writable)
+            held = HeldFd(fd, content=True, writable=writable)
             stat = _give(dirfd, name, mode, owner, held, born)
             return Found(stat, file_mark(dirfd, name), None), held
         try:
-            held = HeldFd(os.open(name, asked, dir_fd=dirfd), writable=writable)
+            held = HeldFd(
+                os.open(name, asked, dir_fd=dirfd), content=True, writable=writable
+            )
         except FileNotFoundError:
             continue
         held, stat = opened(held, os.fstat(held.fd), flags, gid)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from providers.passthrough import look, making
 from providers.passthrough.access import Route
+from providers.passthrough.beneath import check_name
 from providers.passthrough.handle import PassthroughHandle
 from providers.passthrough.host import Host
 from providers.passthrough.look import Found
@@ -47,7 +48,7 @@ class NameMethods(Host):
             return await super().lookup_many(parent, names)
         route = self._access.directory(parent)
         for name in names:
-            self._access.directory(parent, name)
+            check_name(name)
         self._live.attend(route)
         links = self._links.judges
         known = {
