@@ -41,7 +41,10 @@ async def open_layers(
         if parsed.upper == "memory":
             upper = spare.fork()
         elif parsed.upper is not None:
-            upper = await open_source(parsed.upper, _layer_options(parsed.upper))
+            options = _layer_options(parsed.upper)
+            if options:
+                options["watch"] = "off"  # what is written to an upper is the overlay's own
+            upper = await open_source(parsed.upper, options)
             opened.append(upper)
             if not upper.traits.writable:
                 raise UserError(

@@ -152,10 +152,13 @@ async def _staged(
             if upper.syncs and stat.size:
                 # Or a power failure might leave the name, and not the data.
                 await handle.fsync(datasync=True)
+            # While it is open: a file of the host is then reached without its name.
+            await _copy_attributes(union, provider, node, source, stat, entry)
         finally:
             with trio.CancelScope(shield=True):
                 await handle.release()
-    elif kind == stat_module.S_IFDIR:
+        return entry.node
+    if kind == stat_module.S_IFDIR:
         entry = await provider.mkdir(work, stage, stat.mode & 0o7777, owner)
     elif kind == stat_module.S_IFLNK:
         target = await source.layer.provider.readlink(source.node)

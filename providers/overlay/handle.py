@@ -27,7 +27,10 @@ KEPT_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_DSYNC
 class OverlayHandle(Handle):
     """See the module; `release` ends it."""
 
-    __slots__ = ("_base", "_caller", "_copied", "_flags", "_inner", "_union", "direct_io", "node")
+    __slots__ = (
+        *("_base", "_caller", "_copied", "_flags", "_inner", "_union"),
+        *("direct_io", "keep_cache", "node"),
+    )
 
     def __init__(
         self, union: Union, node: OverlayNode, inner: Handle, flags: int, caller: Caller
@@ -41,6 +44,7 @@ class OverlayHandle(Handle):
         self._base: Handle | None = None
         """The lower's file, where parts of it still count."""
         self.direct_io = inner.direct_io
+        self.keep_cache = inner.keep_cache
         node.opens += 1
 
     def _now(self) -> Handle:

@@ -15,7 +15,7 @@ import stat as stat_module
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from providers.passthrough.backing import Submounts, is_local
+from providers.passthrough.backing import Submounts, is_local, is_volatile
 from providers.passthrough.beneath import GUARDS, Descend, Key, check_name, reach
 from providers.passthrough.held import DirectoryFds, HeldFd, fd_limit
 from providers.passthrough.look import hold_at
@@ -70,6 +70,7 @@ class Access:
         self.threads = Threads()
         self.slow = threads == "always" or (threads == "auto" and not is_local(root.fd))
         self.table.root.slow = self.slow
+        self._volatile_dev = self.table.root.dev if is_volatile(root.fd) else None
         self.submounts: Submounts | None = None
         if not self.slow:
             self.submounts = Submounts(self.root_path, self._key_of)
@@ -101,6 +102,10 @@ class Access:
             return os.readlink(name, dir_fd=held.fd)
         except OSError:
             return None
+
+    def durable(self, node: HostNode) -> bool:
+        """Say whether syncing the file can make anything durable."""
+        return node.dev != self._volatile_dev
 
     # -- routes ---------------------------------------------------------------------------
 
@@ -180,7 +185,9 @@ class Access:
             self.keep(route)
             return result
         if fds:
-            held = fds[0] if len(fds) == 1 else next((each for each in fds if each.writable), fds[0])
+            held = (
+                fds[0] if len(fds) == 1 else next((each for each in fds if each.writable), fds[0])
+            )
             return await self.run(node.slow, lambda: call(held), change=change)
         return await self.at_place(
             node,

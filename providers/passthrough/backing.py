@@ -44,6 +44,9 @@ vfat, iso9660, jfs."""
 FINE_CTIME_MAGIC = frozenset([0xEF53, 0x58465342, 0x9123683E, 0x01021994])
 """ext4, xfs, btrfs, tmpfs: since Linux 6.13 no two changes seen apart have the same ctime."""
 
+VOLATILE_MAGIC = frozenset([0x01021994, 0x858458F6])
+"""tmpfs and ramfs: what is there is gone with the machine's power, synced or not."""
+
 OWN_TYPE = "fuse.vfsd"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,6 +64,11 @@ def file_system_type(fd: int) -> int:
 def is_local(fd: int) -> bool:
     """Say whether calls on that file system may be made in the event loop."""
     return file_system_type(fd) in LOCAL_MAGIC
+
+
+def is_volatile(fd: int) -> bool:
+    """Say whether nothing on that file system can be made durable."""
+    return file_system_type(fd) in VOLATILE_MAGIC
 
 
 def has_fine_ctime(fd: int) -> bool:

@@ -47,9 +47,7 @@ def change(held: HeldFd, changes: SetAttr, gid: int | None) -> os.stat_result:
     mode = changes.mode
     if mode is None and gid is not None and kind == stat_module.S_IFREG:
         mode = _cleared(now, before.st_gid, changes, gid)
-    if changes.mode is not None or (
-        mode is not None and mode != stat_module.S_IMODE(now.st_mode)
-    ):
+    if changes.mode is not None or (mode is not None and mode != stat_module.S_IMODE(now.st_mode)):
         assert mode is not None
         _chmod(held, kind, mode)
     if changes.atime_ns is not None or changes.mtime_ns is not None:

@@ -74,6 +74,8 @@ class FileMethods(Host):
     async def fsyncdir(self, node: Node, *, datasync: bool) -> None:
         assert isinstance(node, HostNode)
         route = self._access.directory(node)
+        if not self.durable(node):
+            return
         sync = os.fdatasync if datasync else os.fsync
 
         def call() -> None:

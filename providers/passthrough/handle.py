@@ -135,6 +135,8 @@ class PassthroughHandle(Handle):
 
     async def fsync(self, *, datasync: bool) -> None:
         held = self._fd()
+        if not self._provider.durable(self.node):
+            return
         sync = os.fdatasync if datasync else os.fsync
         await self._provider.threads.change(lambda: sync(held.fd))
 

@@ -45,7 +45,7 @@ class Host(Provider):
         self._links = LinkView(self._access, options.links, source, self.report)
         self._table.moved = self._links.moved
         self._orphans = Orphans(self._access.fds.limit)
-        self._live = Live(self._access, self.report)
+        self._live = Live(self._access, self.report, wanted=options.watch)
         self._xattrs = _has_xattrs(root.fd)
         self._owned = os.geteuid() == 0
         self.threads = self._access.threads
@@ -108,6 +108,10 @@ class Host(Provider):
         if node.nlink > 1:
             self._live.attend_file(node, route, name)
         return Entry(node, stat)
+
+    def durable(self, node: HostNode) -> bool:
+        """Say whether syncing the file can make anything durable."""
+        return self._access.durable(node)
 
     def _changed(self, *routes: Route) -> None:
         """Note how own changes of names left the directories, to know them by that later."""

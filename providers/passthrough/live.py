@@ -40,7 +40,9 @@ PAUSE_S = 0.005
 class Live:
     """The watches of one provider."""
 
-    def __init__(self, access: Access, report: Callable[[Change], None]) -> None:
+    def __init__(
+        self, access: Access, report: Callable[[Change], None], *, wanted: bool = True
+    ) -> None:
         self._access = access
         self._report = report
         self._inotify: Inotify | None = None
@@ -54,7 +56,9 @@ class Live:
         )
         self._stirred = trio.Event()
         access.opened = self._stir
-        if not access.slow:
+        if not wanted:
+            self.reason = "not wanted (watch=off)"
+        elif not access.slow:
             try:
                 self._inotify = Inotify()
             except OSError as error:

@@ -50,9 +50,7 @@ def create(
             stat = _give(dirfd, name, mode, owner, held, born)
             return Found(stat, file_mark(dirfd, name), None), held
         try:
-            held = HeldFd(
-                os.open(name, asked, dir_fd=dirfd), content=True, writable=writable
-            )
+            held = HeldFd(os.open(name, asked, dir_fd=dirfd), content=True, writable=writable)
         except FileNotFoundError:
             continue
         held, stat = opened(held, os.fstat(held.fd), flags, gid)

@@ -1,4 +1,4 @@
-"""The options of `-o key=value`: links=, threads=, guard=.
+"""The options of `-o key=value`: links=, threads=, guard=, watch=.
 
 Concurrency: no state. `parse_options` resolves the DIRECTORY of a map, so it belongs in a thread:
 that directory may lie in the mount, where only the event loop answers.
@@ -16,7 +16,7 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
 THREADS = ("auto", "always", "never")
-KNOWN = ("links", "threads", "guard")
+KNOWN = ("links", "threads", "guard", "watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Options:
     links: LinkRules = field(default_factory=LinkRules)
     threads: str = "auto"
     guard: str = "auto"
+    watch: bool = True
+    """Changes made on the host are followed where that can be had."""
 
     def chosen_guard(self) -> str:
         """Return the guard to use on this kernel."""
@@ -49,7 +51,8 @@ def parse_options(options: Mapping[str, str]) -> Options:
             ExitCode.UNAVAILABLE,
         )
     threads = _one_of("threads", options.get("threads", "auto"), THREADS)
-    return Options(_links(options.get("links", "deny")), threads, guard)
+    watch = _one_of("watch", options.get("watch", "auto"), ("auto", "off"))
+    return Options(_links(options.get("links", "deny")), threads, guard, watch == "auto")
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> str:

@@ -37,7 +37,7 @@ class PassthroughProvider(NameMethods, FileMethods):
 
     @classmethod
     async def from_options(cls, source: str | None, options: Mapping[str, str]) -> Self:
-        """Serve the directory `source`; options are links=, threads= and guard=."""
+        """Serve the directory `source`; options are links=, threads=, guard= and watch=."""
         if not source:
             raise UserError(
                 "the passthrough provider needs a directory; give its path, or "

@@ -1,6 +1,7 @@
 """Many layers, seals, restarts, and lowers that change behind the overlay's back."""
 
 import errno
+import mmap
 import os
 import stat
 from contextlib import asynccontextmanager
@@ -32,6 +33,22 @@ async def over_directories(tmp_path, lower="lower"):
     provider = await OverlayProvider.over(upper, [base], spare=MemoryProvider())
     yield Files(provider)
     await provider.aclose()
+
+
+async def test_what_the_lower_does_not_vouch_for_is_not_kept(tmp_path):
+    """A lower's file that the host changes through a map is read afresh at each opening."""
+    async with over_directories(tmp_path) as files:
+        path = tmp_path / "lower/f"
+        path.write_bytes(b"a" * 4096)
+        os.utime(path, ns=(1, 1))
+        async with files.opened(b"f") as handle:
+            assert handle.keep_cache
+        fd = os.open(path, os.O_RDWR)
+        with mmap.mmap(fd, 4096) as area:
+            os.close(fd)
+            area[0:1] = b"b"
+            async with files.opened(b"f") as handle:
+                assert not handle.keep_cache
 
 
 # -- through several layers ------------------------------------------------------------------

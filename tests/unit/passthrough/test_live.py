@@ -98,6 +98,16 @@ async def test_what_the_host_changes_through_a_map_is_noticed_on_opening(tmp_pat
         assert await keeps()
 
 
+async def test_the_host_is_not_followed_where_that_is_not_wanted(tmp_path):
+    (tmp_path / "f").write_bytes(b"old")
+    async with served(tmp_path, watch="off") as files:
+        assert not files.traits.watch
+        assert files.provider.statistics()["watch"] == "off: not wanted (watch=off)"
+        assert await files.names() == [b"f"]
+        (tmp_path / "f").write_bytes(b"new")
+        assert await files.get(b"f") == b"new"
+
+
 async def test_own_changes_leave_the_cache_alone(tmp_path):
     async with served(tmp_path) as files:
         for data in (b"one", b"two"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from providers.passthrough import birth
+from providers.passthrough import access, birth
 from providers.passthrough import handle as handle_module
 from tests.unit.passthrough.serving import served
 from vfsd.conformance.files import read_all, releasing
@@ -76,6 +76,19 @@ async def test_what_is_written_is_on_the_host(tmp_path, options):
         async with files.opened(b"f", os.O_RDONLY | os.O_TRUNC):
             assert (tmp_path / "f").read_bytes() == b""
         assert entry.node.number == host.st_ino
+
+
+@pytest.mark.parametrize("volatile", [True, False])
+async def test_what_cannot_be_durable_is_not_synced(tmp_path, monkeypatch, volatile):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(access, "is_volatile", lambda fd: volatile)
+    async with served(tmp_path) as files:
+        _, handle = await files.create(b"f", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        async with releasing(handle):
+            await handle.fsync(datasync=False)
+        await files.provider.fsyncdir(files.root, datasync=False)
+    assert len(synced) == (0 if volatile else 2)
 
 
 async def test_large_reads_and_cold_files(tmp_path, options):

@@ -26,6 +26,7 @@ from vfsd.exitcodes import ExitCode
         ({"links": "map=/a:/b:/c"}, "an absolute PREFIX"),
         ({"threads": "4"}, "threads=auto or always or never"),
         ({"guard": "none"}, "guard=auto or openat2 or walk"),
+        ({"watch": "on"}, "watch=auto or off"),
     ],
 )
 def test_wrong_options_are_named(options, words):
