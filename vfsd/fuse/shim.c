@@ -17,7 +17,10 @@
  *            KILLPRIV_V2: providers clear setuid, setgid and security.capability themselves, so
  *            the kernel asks neither for the mode before each chown nor for the capability
  *            before each further write. PARALLEL_DIROPS: a slow lookup does not hold up others
- *            in its directory. CACHE_SYMLINKS: a symlink is read once.
+ *            in its directory. CACHE_SYMLINKS: a symlink is read once. And it asks for writes of
+ *            at most 128 KiB, since requests are served one after the other: who asks for
+ *            something small then waits for a piece of another's large write, not for 1 MiB of
+ *            it, and a byte written costs the same.
  *
  * It is optional: without it the same handlers serve, with more requests (see shim.py).
  *
@@ -82,6 +85,7 @@ static void shim_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *d
 	theirs.write_buf(req, ino, data, offset, fi);
 }
 
+#define WRITE_LIMIT_BYTES (128U << 10)
 #define ADDED (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS)
 
 /* The FUSE_INIT request that waits for its reply, and what we add to it. */
@@ -113,8 +117,11 @@ static ssize_t shim_writev(int fd, struct iovec *iov, int count, void *userdata)
 	if (init_unique && count > 1 && header->unique == init_unique) {
 		struct fuse_init_out *reply = iov[1].iov_base;
 
-		if (!header->error && iov[1].iov_len >= sizeof(reply->major) * 4)
+		if (!header->error && iov[1].iov_len >= sizeof(reply->major) * 6) {
 			reply->flags |= init_flags;
+			if (reply->max_write > WRITE_LIMIT_BYTES)
+				reply->max_write = WRITE_LIMIT_BYTES;
+		}
 		init_unique = 0;
 	}
 	return writev(fd, iov, count);
