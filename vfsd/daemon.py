@@ -1,7 +1,8 @@
 """The daemon: one trio run, one nursery tree, from mount to unmount.
 
     run
-    ├── signals          SIGTERM, SIGINT, SIGHUP -> stop
+    ├── signals          SIGTERM, SIGINT -> stop; SIGHUP -> the configuration is read again
+    ├── supervision      the service manager is told of the mount, and that it answers
     ├── fuse.Session     serve (pyfuse3's workers), invalidation
     ├── control.serve    one task per connection
     └── watch            one task per attached provider
@@ -27,22 +28,24 @@ import trio
 
 from vfsd import assembly, runtime
 from vfsd.attributes import Caller
-from vfsd.config import MountConfig
+from vfsd.config import AttachConfig, MountConfig
 from vfsd.contract import Provider
 from vfsd.control.server import serve as serve_control
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse.session import Session
 from vfsd.handles import HandleTable
+from vfsd.reloading import Configured
 from vfsd.snapshots.lineage import Lineage
 from vfsd.snapshots.live import LiveSnapshots
 from vfsd.snapshots.storing import Storing
+from vfsd.supervision import Supervisor, has_terminal
 from vfsd.tree import Attachment, Tree
 from vfsd.version import __version__
 
 log = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 CEASE_TIMEOUT_S = 2.0
 """Longest wait at the end for the kernel to take what it is being told of changes."""
@@ -54,7 +57,15 @@ CLOSE_TIMEOUT_S = 5.0
 class Daemon:
     """What serves one mountpoint."""
 
-    def __init__(self, config: MountConfig, tree: Tree, handles: HandleTable) -> None:
+    def __init__(
+        self,
+        config: MountConfig,
+        tree: Tree,
+        handles: HandleTable,
+        reread: Callable[[], MountConfig] | None = None,
+        *,
+        foreground: bool = False,
+    ) -> None:
         self.config = config
         self.tree = tree
         self.handles = handles
@@ -76,6 +87,12 @@ class Daemon:
         """Attachments in use: attached, or detached and with files still open."""
         self._started_s = time.time()
         self._stop = trio.Event()
+        self._reread = reread
+        self._foreground = foreground
+        self._terminal = has_terminal()
+        self.supervisor = Supervisor()
+        self._reloading = trio.Lock()
+        self.configured = Configured(self, config, tree.root.base)
 
     # -- what the control socket may do -----------------------------------------------------
 
@@ -122,6 +139,17 @@ class Daemon:
         if attachment.hides:
             log.info("existing files at %s are hidden by it", os.fsdecode(attachment.prefix))
         return attachment
+
+    async def open_configured(self, config: AttachConfig) -> Provider:
+        """Open what the configuration attaches. Errors as `assembly.open_source`."""
+        opened = await assembly.open_source(config.source, config.options, self._refuse_loop)
+        if opened.ground is not None:
+            self.lineage.stands_on(opened.provider, opened.ground)
+        return opened.provider
+
+    async def discard(self, provider: Provider) -> None:
+        """Close a provider that was opened and not attached."""
+        await self._close(provider)
 
     async def open_snapshot(self, name: str, *, writable: bool) -> Provider:
         """Open a live or a stored snapshot; `writable` a fork of it. UserError."""
@@ -222,7 +250,7 @@ class Daemon:
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Mount, call `ready` once the mount answers, serve until told to stop."""
         # Signals first: one that comes while the kernel mounts must not leave a dead mount.
-        with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        with trio.open_signal_receiver(*SIGNALS) as signals:
             endpoint = runtime.bind(self.mountpoint)
             try:
                 endpoint.listener.setblocking(False)
@@ -247,9 +275,13 @@ class Daemon:
         nursery.start_soon(self._end)
         await nursery.start(serve_control, self, listener)
         self._attend(self.tree.root)
+        async with self._reloading:
+            await self.configured.start()
         await self.session.answers()
         _settle_memory()
         await ready()
+        self.supervisor.ready()
+        nursery.start_soon(self.supervisor.watchdog, self.session.answers_again)
 
     async def _serve_fuse(self) -> None:
         await self.session.serve()
@@ -257,6 +289,7 @@ class Daemon:
 
     async def _end(self) -> None:
         await self._stop.wait()
+        self.supervisor.stopping()
         with trio.move_on_after(CEASE_TIMEOUT_S):
             await self.session.invalidator.cease()
         assert self.nursery is not None
@@ -264,8 +297,38 @@ class Daemon:
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
+            if number == signal.SIGHUP and not self._hung_up():
+                assert self.nursery is not None
+                self.nursery.start_soon(self._reload)
+                continue
             log.info("stopping on %s", signal.Signals(number).name)
             self._stop.set()
+
+    def _hung_up(self) -> bool:
+        """Say whether SIGHUP means that a terminal is gone, and not that somebody asks.
+
+        A daemon without a terminal and without a configuration has nothing to read again.
+        """
+        if self._terminal:
+            return not has_terminal() or self.config.file is None
+        return self._foreground and self.config.file is None
+
+    async def _reload(self) -> None:
+        if self._reread is None or self.config.file is None:
+            log.info("there is no configuration to read again")
+            return
+        async with self._reloading:
+            self.supervisor.reloading()
+            try:
+                config = await trio.to_thread.run_sync(self._reread)
+                await self.configured.follow(config)
+            except (UserError, OSError) as error:
+                log.error("the configuration was not taken, nothing has changed: %s", error)
+            except Exception:
+                log.exception("following the configuration failed")
+            else:
+                log.info("the configuration was read again")
+            self.supervisor.ready()
 
     async def _close_all(self) -> None:
         """Close what is still open, then all providers, each within its own time."""
@@ -299,7 +362,12 @@ def _settle_memory() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-async def serve(config: MountConfig, ready: Callable[[], Awaitable[None]]) -> None:
+async def serve(
+    config: MountConfig,
+    ready: Callable[[], Awaitable[None]],
+    reread: Callable[[], MountConfig] | None = None,
+    foreground: bool = False,
+) -> None:
     """Make the root provider, mount it and serve until stopped.
 
     UserError and OSError before the mount leave nothing behind.
@@ -307,7 +375,7 @@ async def serve(config: MountConfig, ready: Callable[[], Awaitable[None]]) -> No
     root = await assembly.open_source(config.source, config.options)
     mountpoint = os.fsencode(config.mountpoint)
     tree = Tree(root.provider, read_only=config.read_only, mountpoint=mountpoint)
-    daemon = Daemon(config, tree, HandleTable())
+    daemon = Daemon(config, tree, HandleTable(), reread, foreground=foreground)
     if root.ground is not None:
         daemon.lineage.stands_on(root.provider, root.ground)
     await daemon.run(ready)

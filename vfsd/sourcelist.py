@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+PATHLESS = frozenset({"snapshot"})
+"""Words before a colon after which no path stands."""
+
 
 def split_sources(text: str) -> list[str]:
     """Return the sources, in order; empty ones are left out."""

@@ -19,6 +19,7 @@ from providers.memory import entries, items, names, xattrs
 from providers.memory.dynamic import DynamicHandle
 from providers.memory.handle import MemoryHandle
 from providers.memory.lazy import add_at, populate
+from providers.memory.limiting import limit
 from providers.memory.options import parse_options
 from providers.memory.population import Population
 from providers.memory.records import Directory, DynamicFile, File, Record, Symlink
@@ -128,6 +129,13 @@ class MemoryProvider(Provider):
             "copied_names": counters.copied_names,
             "copied_chunks": counters.copied_chunks,
         }
+
+    def set_limits(self, options: Mapping[str, str]) -> None:
+        """Hold to `size` and `inodes` from now on, without a limit to what is not there.
+
+        UserError (FULL) if more is there already; nothing has changed then.
+        """
+        limit(self._version, options)
 
     def set_read_only(self, read_only: bool) -> None:
         """Make every mutation EROFS from now on, through open handles too; or end that.

@@ -60,8 +60,7 @@ class Version:
         self.counters = Counters()
         self.owner = Owner(self.counters)
         self.records: NumberMap[Record] = NumberMap(self.owner)
-        self.limit_bytes = None if limit_bytes is None else -(-limit_bytes // PAGE) * PAGE
-        self.limit_files = limit_files
+        self.set_limits(limit_bytes, limit_files)
         self.used_bytes = 0
         self.chunk_count = 0
         self.lazy_directories = 0
@@ -72,6 +71,11 @@ class Version:
         self.keepers: tuple[Keeper, ...] = ()
         self._open_counts: dict[int, int] = {}
         self._next_number = ROOT_NUMBER
+
+    def set_limits(self, limit_bytes: int | None, limit_files: int | None) -> None:
+        """Change the quotas; None is none. Bytes are counted in whole pages."""
+        self.limit_bytes = None if limit_bytes is None else -(-limit_bytes // PAGE) * PAGE
+        self.limit_files = limit_files
 
     def split(self, *, writable: bool) -> Version:
         """Return another version with the same files; neither sees the other's changes.

@@ -24,6 +24,9 @@ from vfsd.digest import short_key
 from vfsd.errors import UserError, exit_code_of
 from vfsd.exitcodes import ExitCode
 
+Reread = Callable[[], MountConfig]
+"""Reads the configuration again; UserError."""
+
 _JOURNAL_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 
 
@@ -36,8 +39,8 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
-def foreground(config: MountConfig) -> int:
-    """Serve until stopped, saying on stderr when the mount is live."""
+def foreground(config: MountConfig, reread: Reread) -> int:
+    """Serve until stopped, saying on stderr when the mount is live, and to who supervises it."""
     if "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty():
         formatter: logging.Formatter = _JournalFormatter("%(name)s: %(message)s")
     else:
@@ -49,11 +52,11 @@ def foreground(config: MountConfig) -> int:
     async def ready() -> None:
         print(f"vfsd: mounted at {config.mountpoint}", file=sys.stderr, flush=True)
 
-    _serve(config, ready)
+    _serve(config, reread, ready, foreground=True)
     return ExitCode.OK
 
 
-def background(config: MountConfig) -> int:
+def background(config: MountConfig, reread: Reread) -> int:
     """Fork the daemon off and return once its mount answers.
 
     UserError with the daemon's own words if it does not come up.
@@ -63,7 +66,7 @@ def background(config: MountConfig) -> int:
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
-        os._exit(_child(config, writer, log_path))
+        os._exit(_child(config, reread, writer, log_path))
     os.close(writer)
     with open(reader, "rb") as pipe:
         report = pipe.read()
@@ -77,7 +80,7 @@ def background(config: MountConfig) -> int:
     return ExitCode.OK
 
 
-def _child(config: MountConfig, writer: int, log_path: Path) -> int:
+def _child(config: MountConfig, reread: Reread, writer: int, log_path: Path) -> int:
     """Be the daemon: in a session of its own, with nothing of the terminal's."""
 
     def report(code: int, message: str = "") -> None:
@@ -100,7 +103,7 @@ def _child(config: MountConfig, writer: int, log_path: Path) -> int:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         _log_to(handler, config)
-        _serve(config, ready)
+        _serve(config, reread, ready, foreground=False)
     except UserError as error:
         report(error.exit_code, error.message)
         return error.exit_code
@@ -137,13 +140,15 @@ def _log_to(handler: logging.Handler, config: MountConfig) -> None:
     root.setLevel(config.log_level)
 
 
-def _serve(config: MountConfig, ready: Callable[[], Awaitable[None]]) -> None:
+def _serve(
+    config: MountConfig, reread: Reread, ready: Callable[[], Awaitable[None]], *, foreground: bool
+) -> None:
     import trio
 
     from vfsd import daemon
 
     try:
-        trio.run(daemon.serve, config, ready)
+        trio.run(daemon.serve, config, ready, reread, foreground)
     except BaseExceptionGroup as group:
         # Nurseries wrap; a person wants the one sentence inside.
         ours, _ = group.split((UserError, OSError))

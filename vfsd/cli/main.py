@@ -40,6 +40,7 @@ VERBS = {
     "unpack": ("vfsd.cli.archives", "write the files in an archive into a directory"),
     "verify": ("vfsd.cli.archives", "compare all of an archive with its digests"),
     "list": ("vfsd.cli.archives", "list what an archive holds, without mounting it"),
+    "config": ("vfsd.cli.config", "check configuration files, and show what they come to"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vfsd import runtime
-from vfsd.cli.options import absolute, key_values
+from vfsd.cli.mountoptions import asked
 from vfsd.config import MountConfig
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -37,77 +37,19 @@ def main(verb: str, arguments: list[str]) -> int:
 
 
 def _mount(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="vfsd mount",
-        description="Serve a tree of files at a directory; returns once the mount is live.",
-    )
-    parser.add_argument("mountpoint", help="an existing, empty directory")
-    parser.add_argument(
-        "source", nargs="?", default="memory", help="the root provider (default: memory)"
-    )
-    parser.add_argument(
-        "-o",
-        dest="options",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="an option of the provider, such as size=1G or inodes=100000",
-    )
-    parser.add_argument("--foreground", action="store_true", help="stay, and log to stderr")
-    parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
-    parser.add_argument(
-        "--allow-other",
-        action="store_true",
-        help="let other users in (the default for root; else needs user_allow_other in "
-        "/etc/fuse.conf)",
-    )
-    parser.add_argument(
-        "--no-xattrs",
-        action="store_true",
-        help="no extended attributes: the kernel then asks for none on each write",
-    )
-    parser.add_argument(
-        "--allow-nonempty", action="store_true", help="hide what the directory holds"
-    )
-    parser.add_argument(
-        "--loop",
-        choices=("hot", "stock"),
-        default="hot",
-        help="stock: serve with pyfuse3's own loop",
-    )
-    parser.add_argument(
-        "--poll-us",
-        type=_microseconds,
-        default=50,
-        metavar="N",
-        help="poll up to N microseconds for a next request before sleeping (0: never)",
-    )
-    parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING"), default="INFO")
-    given = parser.parse_args(arguments)
-    config = MountConfig(
-        mountpoint=_usable_mountpoint(given.mountpoint, allow_nonempty=given.allow_nonempty),
-        source=absolute(given.source),
-        options=key_values(given.options),
-        read_only=given.read_only,
-        allow_other=given.allow_other or os.geteuid() == 0,
-        xattrs=not given.no_xattrs,
-        hot_loop=given.loop == "hot",
-        poll_us=given.poll_us,
-        log_level=given.log_level,
-    )
+    given = asked(arguments)
+    mountpoint = _usable_mountpoint(given.mountpoint, allow_nonempty=given.allow_nonempty)
+    config = given.config(mountpoint)
+
+    def reread() -> MountConfig:
+        return given.config(mountpoint)
+
     _check_fuse()
     from vfsd.cli import launch
 
     if given.foreground:
-        return launch.foreground(config)
-    return launch.background(config)
-
-
-def _microseconds(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 10_000:
-        raise argparse.ArgumentTypeError("must be between 0 and 10000")
-    return value
+        return launch.foreground(config, reread)
+    return launch.background(config, reread)
 
 
 def _check_fuse() -> None:

@@ -5,9 +5,9 @@ Concurrency: nothing is kept; `absolute` looks at the file system.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
+from vfsd.configfile.places import placed
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sourcelist import join_sources, split_sources
@@ -37,19 +37,4 @@ def key_values(given: Iterable[str]) -> dict[str, str]:
 
 def absolute(source: str) -> str:
     """Return `source` so that the daemon, which runs elsewhere, understands it."""
-    if source.startswith(".") or "/" in source.partition(":")[0]:
-        return os.path.abspath(source)
-    name, separator, rest = source.partition(":")
-    if separator and name == "snapshot":
-        return source
-    if separator and (rest.startswith(".") or os.path.lexists(rest)):
-        return f"{name}:{os.path.abspath(rest)}"
-    if os.path.lexists(source) and source not in _provider_names():
-        return os.path.abspath(source)
-    return source
-
-
-def _provider_names() -> set[str]:
-    from importlib.metadata import entry_points
-
-    return {point.name for point in entry_points(group="vfsd.providers")}
+    return placed(source, ".")

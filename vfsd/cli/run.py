@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+from vfsd.cli.rundefaults import with_defaults
 from vfsd.cli.rundoors import doors
 from vfsd.cli.runlimits import limits_of, teller
 from vfsd.cli.runoptions import LIMITS, Given, read, usage
@@ -57,7 +58,7 @@ def main(verb: str, arguments: list[str]) -> int:
         if given.has("--help"):
             print(usage())
             return ExitCode.OK
-        return _run(given)
+        return _run(with_defaults(given))
     except UserError as error:
         code = error.exit_code
         if code not in (ExitCode.RUN_NOT_FOUND, ExitCode.RUN_NOT_EXECUTABLE):

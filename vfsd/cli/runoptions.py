@@ -99,6 +99,7 @@ OTHER = (
         "",
         "do not filter its system calls; for programs that need one which is refused",
     ),
+    Option("--no-config", "", "read no vfsd.toml, neither yours nor the project's"),
     Option("--quiet", "", "do not say at the end what ran and what changed"),
     Option("--help", "", "show this (also -h)"),
 )

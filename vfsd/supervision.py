@@ -1,0 +1,94 @@
+"""Telling the service manager: that the mount is live, that it still answers, that it ends.
+
+The protocol of sd_notify(3) is a datagram of ``KEY=VALUE`` lines to the socket that the
+environment names; this needs no library. Without such a socket nothing is sent.
+
+The watchdog is fed by a thread that makes a real request through the mount: the kernel asks the
+daemon, the event loop answers. A loop that hangs feeds nothing, and neither does a mount that is
+gone; then the service manager ends the daemon and starts it again.
+
+What it is *not*: the unit (systemd/vfsd@.service), or the verbs (vfsd/cli/service.py).
+
+Concurrency: `watchdog` is a task that waits in a thread; the thread cannot be cancelled, and is
+left behind at the end. The rest is single system calls that do not block.
+
+Sources: sd_notify(3), sd_watchdog_enabled(3).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+
+import trio
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The service manager, if there is one."""
+
+    def __init__(self) -> None:
+        """Read the environment, and take what concerns this process only out of it."""
+        self._address = _address(os.environ.pop("NOTIFY_SOCKET", ""))
+        usec, pid = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+        self.watchdog_s: float | None = None
+        if usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid())):
+            self.watchdog_s = int(usec) / 1e6
+
+    def ready(self) -> None:
+        """The mount answers, or the configuration was read."""
+        self._tell("READY=1", "STATUS=the mount answers", f"MAINPID={os.getpid()}")
+
+    def reloading(self) -> None:
+        """The configuration is being read again."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={now_us}")
+
+    def stopping(self) -> None:
+        """The daemon ends."""
+        self._tell("STOPPING=1")
+
+    async def watchdog(self, answers: Callable[[], bool]) -> None:
+        """Tell that all is well, twice in the time allowed, as long as `answers` comes back.
+
+        `answers` is called in a thread and may block for ever; a failure of it tells nothing.
+        """
+        if self._address is None or self.watchdog_s is None:
+            return
+        while True:
+            try:
+                await trio.to_thread.run_sync(answers, abandon_on_cancel=True)
+            except OSError as error:
+                log.error("the mount does not answer: %s", error.strerror)
+            else:
+                self._tell("WATCHDOG=1")
+            await trio.sleep(self.watchdog_s / 2.5)
+
+    def _tell(self, *lines: str) -> None:
+        if self._address is None:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker:
+            speaker.setblocking(False)
+            try:
+                speaker.sendto("\n".join(lines).encode(), self._address)
+            except OSError as error:
+                log.warning("the service manager was not told: %s", error.strerror)
+
+
+def has_terminal() -> bool:
+    """Say whether this process has a controlling terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def _address(named: str) -> str | bytes | None:
+    if named.startswith("@"):
+        return b"\0" + os.fsencode(named[1:])
+    return named if named.startswith("/") else None
