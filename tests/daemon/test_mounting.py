@@ -136,6 +136,41 @@ def test_unmounting_what_is_in_use_is_refused_unless_lazy(place):
             os.fstat(held.fileno())
 
 
+@pytest.mark.root
+def test_a_copy_of_the_mount_in_another_namespace_does_not_keep_the_daemon(place):
+    place.vfsd("mount", place.mount)
+    pid = place.status()["pid"]
+    copy = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo && exec sleep 60"]
+    elsewhere = subprocess.Popen(copy, stdout=subprocess.PIPE)
+    try:
+        elsewhere.stdout.read(1)
+        place.vfsd("unmount", place.mount)
+        wait_gone(pid)
+    finally:
+        elsewhere.kill()
+        elsewhere.communicate()
+
+
+@pytest.mark.bwrap
+def test_unmounting_what_a_run_works_on_is_refused_unless_lazy(place):
+    place.vfsd("mount", place.mount)
+    words = ["run", "--quiet", "--base", place.mount, "--write", "--"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "vfsd", *words, "sh", "-c", "echo && exec sleep 60"],
+        env=place.environment,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        run.stdout.read(1)
+        said = place.refused(4, "unmount", place.mount)
+        assert "vfsd kill" in said
+        assert "--lazy" in said
+        place.vfsd("unmount", "--lazy", place.mount)
+    finally:
+        run.terminate()
+        run.communicate()
+
+
 def test_unmounting_what_is_not_mounted_says_so(place):
     said = place.refused(ExitCode.NOT_MOUNTED, "unmount", place.mount)
     assert "nothing is mounted" in said

@@ -26,6 +26,8 @@ from vfsd.exitcodes import ExitCode
 CLEAR_ATTEMPTS = 50
 """Looks, 20 ms apart, for a daemon to end after its mount is gone."""
 
+OWN_END_ATTEMPTS = 10
+"""As many of them before it is told to: another mount namespace may have a copy of the mount."""
 
 STOP_TIMEOUT_S = 5.0
 """Longest wait for a daemon's word that it ends."""
@@ -150,18 +152,38 @@ def _unmount(arguments: list[str]) -> int:
             ExitCode.NOT_MOUNTED,
         )
     socket = runtime.socket_path(os.fsencode(path))
+    if not given.lazy:
+        _check_no_run(path)
     _detach(path, lazy=given.lazy)
-    if given.lazy:
+    if given.lazy or not _ends(socket, OWN_END_ATTEMPTS):
         _stop(socket, path)
-    for _ in range(CLEAR_ATTEMPTS):
-        if not runtime.is_alive(socket):
-            break
-        time.sleep(0.02)
+        _ends(socket, CLEAR_ATTEMPTS)
     return ExitCode.OK
 
 
+def _check_no_run(path: str) -> None:
+    """UserError if a sandbox works on the mount: to the kernel it is not in use by that."""
+    from vfsd.sandbox.runs import living
+
+    for run in living():
+        if f"{run.base}/".startswith(f"{path}/"):
+            raise UserError(
+                f"{path} is in use by the run {run.id} ({' '.join(run.command)}); end it with"
+                f" 'vfsd kill {run.id}', or use 'vfsd unmount --lazy'",
+                ExitCode.REFUSED,
+            )
+
+
+def _ends(socket: Path, attempts: int) -> bool:
+    for _ in range(attempts):
+        if not runtime.is_alive(socket):
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def _stop(socket: Path, path: str) -> None:
-    """Tell a daemon to end whose mount is out of sight but held by open files."""
+    """Tell a daemon to end whose mount is held by open files or another mount namespace."""
     from vfsd.client import Client
 
     served = runtime.Served(socket, os.fsencode(path), b"", os.geteuid())
