@@ -155,8 +155,7 @@ async def _staged(
             # While it is open: a file of the host is then reached without its name.
             await _copy_attributes(union, provider, node, source, stat, entry)
         finally:
-            with trio.CancelScope(shield=True):
-                await handle.release()
+            await handle.release()  # where it may suspend, the turn shields it
         return entry.node
     if kind == stat_module.S_IFDIR:
         entry = await provider.mkdir(work, stage, stat.mode & 0o7777, owner)
@@ -229,10 +228,13 @@ async def _copy_data(
     union.turn.cancellable(True)
     try:
         await copy_range(origin, target, 0, size)
-    finally:
+    except BaseException:
         union.turn.cancellable(False)
         with trio.CancelScope(shield=True):
             await origin.release()
+        raise
+    union.turn.cancellable(False)
+    await origin.release()
     union.copied_bytes += size
     if size % CHUNK == 0 or (await target.getattr()).size < size:
         await upper.provider.setattr(copy, SetAttr(size=size), ROOT)

@@ -34,13 +34,13 @@ OUT_OF_FDS = (errno.EMFILE, errno.ENFILE)
 class Route:
     """The way to one directory: from an open one down some names."""
 
-    __slots__ = ("_base", "_descend", "_names", "held", "node", "slow")
+    __slots__ = ("_descend", "_names", "base", "held", "node", "slow")
 
     def __init__(
         self, descend: Descend, node: HostNode, base: HeldFd, names: Sequence[bytes], slow: bool
     ) -> None:
         self._descend = descend
-        self._base = base
+        self.base = base
         self._names = names
         self.node = node
         self.slow = slow
@@ -51,12 +51,8 @@ class Route:
         """Return the directory's fd, after walking there if need be. ESTALE."""
         held = self.held
         if held is None:
-            held = self.held = reach(self._descend, self._base, self._names, self.node.key)
+            held = self.held = reach(self._descend, self.base, self._names, self.node.key)
         return held.fd
-
-    @property
-    def walked(self) -> bool:
-        return self.held is not None and self.held is not self._base
 
 
 class Access:
@@ -146,9 +142,9 @@ class Access:
 
     def keep(self, route: Route) -> None:
         """Remember the directory that was walked to."""
-        if route.walked:
-            assert route.held is not None
-            self.fds.put(route.node.number, route.held)
+        held = route.held
+        if held is not route.base and held is not None:
+            self.fds.put(route.node.number, held)
             self.opened()
 
     # -- calls ----------------------------------------------------------------------------
@@ -201,19 +197,25 @@ class Access:
         """Make a call with a directory's fd and the file's name there; ESTALE at none of them."""
         for parent, name in places_of(node):
             try:
-                route = self.directory(parent, name)
-                result = await self.run(
-                    route.slow or node.slow,
-                    lambda route=route, name=name: call(route.fd(), name),  # type: ignore[misc]
-                    change=change,
-                )
+                return await self._there(node, parent, name, call, change)
             except OSError as error:
                 if error.errno not in (errno.ESTALE, errno.ENOENT):
                     raise
-                continue
-            self.keep(route)
-            return result
         raise fail(errno.ESTALE)
+
+    async def _there(
+        self,
+        node: HostNode,
+        parent: HostNode,
+        name: bytes,
+        call: Callable[[int, bytes], T],
+        change: bool,
+    ) -> T:
+        route = self.directory(parent, name)
+        slow = route.slow or node.slow
+        result = await self.run(slow, lambda: call(route.fd(), name), change=change)
+        self.keep(route)
+        return result
 
     def drop_below(self, top: HostNode) -> None:
         """Let the fds of a directory and of all below it go: it was moved or removed."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from providers.passthrough.changing import drop_setid
@@ -87,13 +86,18 @@ class PassthroughHandle(Handle):
         if not held.writable:
             raise fail(errno.EBADF)
         gid = self._gid
+        if self._waits(len(data)):
 
-        def write() -> tuple[int, os.stat_result]:
-            if gid is not None:
-                drop_setid(held.fd, gid)
-            return _write_all(held.fd, offset, data), os.fstat(held.fd)
+            def write() -> tuple[int, os.stat_result]:
+                if gid is not None:
+                    drop_setid(held.fd, gid)
+                return _write_all(held.fd, offset, data), os.fstat(held.fd)
 
-        return await self._change(write, len(data))
+            return self._noted(*await self._provider.threads.change(write))
+        if gid is not None:
+            drop_setid(held.fd, gid)
+        written = _write_all(held.fd, offset, data)
+        return self._noted(written, os.fstat(held.fd)) if self._provider.watching else written
 
     async def write_back(self, offset: int, data: bytes) -> int:
         held = self._fd()
@@ -105,14 +109,17 @@ class PassthroughHandle(Handle):
                 return _write_all(held.fd, offset, data), os.fstat(held.fd)
             return self._write_beside(held, offset, data), os.fstat(held.fd)
 
-        return await self._change(write, len(data))
+        if self._waits(len(data)):
+            return self._noted(*await self._provider.threads.change(write))
+        return self._noted(*write())
 
-    async def _change(self, write: Callable[[], tuple[int, os.stat_result]], size: int) -> int:
+    def _waits(self, size: int) -> bool:
+        """Say whether a write of that size may have to wait for the storage."""
+        return self.node.slow or size > INLINE_MAX or bool(self._flags & (os.O_SYNC | os.O_DSYNC))
+
+    def _noted(self, written: int, stat: os.stat_result) -> int:
+        """Note how an own change left the file, to know it by that later."""
         node = self.node
-        if node.slow or size > INLINE_MAX or self._flags & (os.O_SYNC | os.O_DSYNC):
-            written, stat = await self._provider.threads.change(write)
-        else:
-            written, stat = write()
         node.own_ctime_ns, node.data_mtime_ns = stat.st_ctime_ns, stat.st_mtime_ns
         return written
 

@@ -28,7 +28,7 @@ from providers.passthrough.nodes import HostNode
 from providers.passthrough.options import Options
 from providers.passthrough.orphans import Orphans
 from providers.passthrough.syscalls import RENAME_EXCHANGE
-from vfsd.provider import Caller, Entry, Node, Provider
+from vfsd.provider import Caller, Entry, Node, Provider, Stat
 
 
 class Host(Provider):
@@ -98,16 +98,24 @@ class Host(Provider):
 
         ENOENT if it is hidden, unless it was just made.
         """
-        parent = route.node
         stat = stat_of(found.stat)
         if found.target is not None:
-            stat = await self._links.stat(parent, found, stat, route.slow, made=made)
-        node = self._table.found(parent, name, found.stat, found.mark)
+            stat = await self._links.stat(route.node, found, stat, route.slow, made=made)
+        return self._noted(route, name, found, stat)
+
+    def _noted(self, route: Route, name: bytes, found: Found, stat: Stat) -> Entry:
+        """Note what was found and is shown."""
+        node = self._table.found(route.node, name, found.stat, found.mark)
         node.slow = route.slow
         node.target = found.target
         if node.nlink > 1:
             self._live.attend_file(node, route, name)
         return Entry(node, stat)
+
+    @property
+    def watching(self) -> bool:
+        """Changes made on the host are followed."""
+        return self._live.watching
 
     def durable(self, node: HostNode) -> bool:
         """Say whether syncing the file can make anything durable."""

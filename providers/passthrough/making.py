@@ -62,16 +62,16 @@ def mknod(dirfd: int, name: bytes, mode: int, rdev: int, owner: Owner | None) ->
     """Make a file of the type in `mode`."""
     with born_to(owner) as born:
         os.mknod(name, mode & ~0o7000, rdev, dir_fd=dirfd)
-    _give(dirfd, name, mode, owner, None, born)
-    return look(dirfd, name, links=False)
+    stat = _give(dirfd, name, mode, owner, None, born)
+    return Found(stat, file_mark(dirfd, name), None)
 
 
 def mkdir(dirfd: int, name: bytes, mode: int, owner: Owner | None) -> Found:
     """Make a directory; the kernel hands down setgid."""
     with born_to(owner) as born:
         os.mkdir(name, mode & 0o1777, dir_fd=dirfd)
-    _give(dirfd, name, mode, owner, None, born)
-    return look(dirfd, name, links=False)
+    stat = _give(dirfd, name, mode, owner, None, born)
+    return Found(stat, file_mark(dirfd, name), None)
 
 
 def symlink(dirfd: int, name: bytes, target: bytes, owner: Owner | None) -> Found:

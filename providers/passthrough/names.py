@@ -16,7 +16,7 @@ from providers.passthrough.access import Route
 from providers.passthrough.beneath import check_name
 from providers.passthrough.handle import PassthroughHandle
 from providers.passthrough.host import Host
-from providers.passthrough.look import Found
+from providers.passthrough.look import Found, KnownLink, stat_of
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
 from vfsd.provider import Caller, Entry, Node
@@ -30,7 +30,8 @@ class NameMethods(Host):
     async def lookup(self, parent: Node, name: bytes) -> Entry:
         directory, route = self._parent(parent, name)
         self._live.attend(route)
-        links, known = self._links.judges, self._known_link(directory, name)
+        links = self._links.judges
+        known = self._known_link(directory, name) if links else None
         try:
             found = await self._access.run(
                 route.slow, lambda: look.look(route.fd(), name, links, known)
@@ -51,19 +52,26 @@ class NameMethods(Host):
             check_name(name)
         self._live.attend(route)
         links = self._links.judges
-        known = {
-            name: link for name in names if (link := self._known_link(parent, name)) is not None
-        }
+        known: dict[bytes, KnownLink] = {}
+        for name in names if links else ():
+            link = self._known_link(parent, name)
+            if link is not None:
+                known[name] = link
         found = await self._access.run(
             route.slow, lambda: look.look_many(route.fd(), names, links, known)
         )
         self._access.keep(route)
         entries: list[Entry | None] = []
         for name, each in zip(names, found, strict=True):
-            try:
-                entries.append(None if each is None else await self._entry(route, name, each))
-            except FileNotFoundError:
+            if each is None:
                 entries.append(None)
+            elif each.target is None:
+                entries.append(self._noted(route, name, each, stat_of(each.stat)))
+            else:
+                try:
+                    entries.append(await self._entry(route, name, each))
+                except FileNotFoundError:
+                    entries.append(None)
         return entries
 
     async def readdir(self, node: Node) -> Sequence[bytes]:

@@ -93,6 +93,8 @@ class _MarkBuffer(threading.local):
         self.handle = ctypes.create_string_buffer(_HANDLE_HEAD.size + _HANDLE_BYTES_MAX)
         self.mount_id = ctypes.c_int()
         self.addresses = ctypes.addressof(self.handle), ctypes.addressof(self.mount_id)
+        self.content = memoryview(self.handle).cast("B")
+        self.length = self.content[:4].cast("I")
 
 
 _mark_buffer = _MarkBuffer()
@@ -105,15 +107,14 @@ def file_mark(dirfd: int, name: bytes = b"") -> bytes:
     Without a name it is of the file open as `dirfd`.
     """
     buffer = _mark_buffer
-    handle = buffer.handle
-    _HANDLE_HEAD.pack_into(handle, 0, _HANDLE_BYTES_MAX, 0)
+    length = buffer.length
+    length[0] = _HANDLE_BYTES_MAX
     flags = 0 if name else AT_EMPTY_PATH
     if _libc.name_to_handle_at(dirfd, name, *buffer.addresses, flags):
         if ctypes.get_errno() in _INEXPRESSIBLE:
             return b""
         raise _error(name)
-    length, _ = _HANDLE_HEAD.unpack_from(handle)
-    return ctypes.string_at(buffer.addresses[0] + 4, 4 + length)
+    return bytes(buffer.content[4 : _HANDLE_HEAD.size + length[0]])
 
 
 def inotify_init() -> int:
