@@ -50,6 +50,8 @@ class MountConfig:
     attachments: tuple[AttachConfig, ...] = ()
     allow_other: bool = False
     xattrs: bool = True
+    list_provenance: bool = False
+    """List the virtual extended attributes (vfsd/provenance.py) as well."""
     hot_loop: bool = True
     """Serve with vfsd/fuse/servingloop.py; False: with pyfuse3's own loop."""
     poll_us: int = 50

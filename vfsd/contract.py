@@ -292,6 +292,10 @@ class Provider(ABC):
         """Return the names of all extended attributes; none without the trait."""
         return ()
 
+    async def explain(self, node: Node) -> Mapping[str, bytes]:
+        """Return where a file comes from, by words of vfsd/provenance.py; no host path. ESTALE."""
+        return {}
+
     # -- changing -------------------------------------------------------------------------
 
     async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:

@@ -375,6 +375,7 @@ async def serve(
     root = await assembly.open_source(config.source, config.options)
     mountpoint = os.fsencode(config.mountpoint)
     tree = Tree(root.provider, read_only=config.read_only, mountpoint=mountpoint)
+    tree.lists_provenance = config.list_provenance
     daemon = Daemon(config, tree, HandleTable(), reread, foreground=foreground)
     if root.ground is not None:
         daemon.lineage.stands_on(root.provider, root.ground)

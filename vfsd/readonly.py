@@ -115,6 +115,9 @@ class ReadOnlyView(Provider):
     async def listxattr(self, node: Node) -> Sequence[bytes]:
         return await self.inner.listxattr(node)
 
+    async def explain(self, node: Node) -> Mapping[str, bytes]:
+        return await self.inner.explain(node)
+
     async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         raise fail(errno.EROFS)
 

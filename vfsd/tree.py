@@ -86,6 +86,8 @@ class Tree:
         self._listeners: tuple[TreeListener, ...] = ()
         self._next_index = 1
         self.mountpoint = mountpoint
+        self.lists_provenance = False
+        """The mount lists virtual extended attributes as well (vfsd/provenance.py)."""
         view = ReadOnlyView(root) if read_only else root
         self.root = Attachment(b"", view, root, 0, read_only)
         self.attachments: dict[bytes, Attachment] = {b"": self.root}

@@ -21,7 +21,7 @@ from typing import Self
 
 import trio
 
-from providers.overlay import changing, making, marks, merge, removing, renaming
+from providers.overlay import changing, explaining, making, marks, merge, removing, renaming
 from providers.overlay.assembling import assemble, open_layers
 from providers.overlay.changes import Relays
 from providers.overlay.copyup import bring_up
@@ -130,23 +130,10 @@ class OverlayProvider(Provider):
         return self._union.root
 
     def describe(self) -> str:
-        union = self._union
-        upper = "no upper" if union.upper is None else union.upper.provider.describe()
-        layers = len(union.family) + len(union.lowers.layers)
-        top = union.lowers.layers[0].provider.describe() if union.lowers.layers else "nothing"
-        more = f" and {layers - 1} more" if layers > 1 else ""
-        return f"overlay ({upper} over {top}{more})"
+        return explaining.describe(self._union)
 
     def statistics(self) -> Mapping[str, int | float | str]:
-        union = self._union
-        return {
-            "layers": len(union.root_below) + (union.upper is not None),
-            "nodes": len(union.nodes),
-            "copied_up_files": union.copied_up,
-            "copied_up_bytes": union.copied_bytes,
-            "partial_files": len(union.partial),
-            "linked_files": len(union.hard),
-        }
+        return explaining.statistics(self._union)
 
     # -- life -----------------------------------------------------------------------------
 
@@ -286,6 +273,10 @@ class OverlayProvider(Provider):
         if not any(name.startswith(marks.PREFIXES) for name in names):
             return names
         return [seen for seen in map(marks.shown, names) if seen is not None]
+
+    async def explain(self, node: Node) -> Mapping[str, bytes]:
+        assert isinstance(node, OverlayNode)
+        return await explaining.explain(self._union, node)
 
     # -- changing -------------------------------------------------------------------------
 

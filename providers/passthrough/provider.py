@@ -22,10 +22,11 @@ from providers.passthrough.beneath import open_root
 from providers.passthrough.files import FileMethods
 from providers.passthrough.held import HeldFd
 from providers.passthrough.names import NameMethods
+from providers.passthrough.nodes import HostNode
 from providers.passthrough.options import parse_options
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.provider import Traits
+from vfsd.provider import ROOT_NUMBER, Node, Traits
 
 
 class PassthroughProvider(NameMethods, FileMethods):
@@ -72,6 +73,13 @@ class PassthroughProvider(NameMethods, FileMethods):
             "removed_files": len(self._orphans),
             **self._live.statistics(),
         }
+
+    async def explain(self, node: Node) -> Mapping[str, bytes]:
+        """Return the file's path below the root, where it was last seen: from memory alone."""
+        assert isinstance(node, HostNode)
+        if node.parent is None:
+            return {"origin": b"."} if node.number == ROOT_NUMBER else {}
+        return {"origin": b"/".join([*self._table.names_of(node.parent), node.name])}
 
 
 def _open_source(source: str) -> HeldFd:

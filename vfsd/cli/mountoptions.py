@@ -76,6 +76,8 @@ def asked(arguments: list[str]) -> Asked:
         fields["allow_other"] = True
     if given.no_xattrs:
         fields["xattrs"] = False
+    if given.list_provenance:
+        fields["list_provenance"] = True
     in_file = said is not None and bool(said.mount.get("allow-nonempty", False))
     return Asked(
         mountpoint,
@@ -121,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
         "--no-xattrs",
         action="store_true",
         help="no extended attributes: the kernel then asks for none on each write",
+    )
+    parser.add_argument(
+        "--list-provenance",
+        action="store_true",
+        help="list the attributes user.vfsd.* as well, which say where a file comes from",
     )
     parser.add_argument(
         "--allow-nonempty", action="store_true", help="hide what the directory holds"

@@ -25,6 +25,7 @@ SOURCES = ("lower", "upper")
 SETTINGS = {
     "allow-other": "allow_other",
     "xattrs": "xattrs",
+    "list-provenance": "list_provenance",
     "poll-us": "poll_us",
     "log-level": "log_level",
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import stat as stat_module
 
+from vfsd import provenance
 from vfsd.attributes import PATH_MAX, SetAttr
 from vfsd.control.protocol import (
     Link,
@@ -162,13 +163,13 @@ async def setxattr(work: Work, verb: SetXattr) -> object:
     if b"\0" in verb.name:
         raise fail(errno.EINVAL, verb.path)
     place, _ = await work.tree.resolve(verb.path, follow=verb.follow)
-    await place.attachment.provider.setxattr(place.node, verb.name, verb.value)
+    await provenance.setxattr(place.attachment, place.node, verb.name, verb.value)
     work.edits.attributes(place)
     return None
 
 
 async def removexattr(work: Work, verb: RemoveXattr) -> object:
     place, _ = await work.tree.resolve(verb.path, follow=verb.follow)
-    await place.attachment.provider.removexattr(place.node, verb.name)
+    await provenance.removexattr(place.attachment, place.node, verb.name)
     work.edits.attributes(place)
     return None

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import trio
 
+from vfsd import provenance
 from vfsd.contract import Entry
 from vfsd.control.framing import DATA_LIMIT_BYTES
 from vfsd.control.openfiles import release
@@ -94,7 +95,7 @@ async def _lookup_all(
 
 async def getxattr(work: Work, verb: GetXattr) -> object:
     place, _ = await work.tree.resolve(verb.path, follow=verb.follow)
-    return bytes(await place.attachment.provider.getxattr(place.node, verb.name))
+    return bytes(await provenance.getxattr(place.attachment, place.node, verb.name))
 
 
 async def listxattr(work: Work, verb: ListXattr) -> object:

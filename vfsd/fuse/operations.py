@@ -24,6 +24,7 @@ from typing import cast
 
 import pyfuse3
 
+from vfsd import provenance
 from vfsd.attributes import NAME_MAX, PATH_MAX, SetAttr
 from vfsd.contract import Change, Handle, Node
 from vfsd.errors import fail
@@ -149,12 +150,12 @@ class Operations(pyfuse3.Operations):
     @handler
     async def getxattr(self, ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         inode = self._inode(ino)
-        return await inode.attachment.provider.getxattr(inode.node, name)
+        return await provenance.getxattr(inode.attachment, inode.node, name)
 
     @handler
     async def listxattr(self, ino: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        inode = self._inode(ino)
-        names = await inode.attachment.provider.listxattr(inode.node)
+        inode, virtual = self._inode(ino), self.tree.lists_provenance
+        names = await provenance.listxattr(inode.attachment, inode.node, virtual=virtual)
         # The kernel lets others neither read nor write these, but leaves the listing to us.
         return [name for name in names if not (ctx.uid and name.startswith(b"trusted."))]
 
@@ -163,13 +164,13 @@ class Operations(pyfuse3.Operations):
         self, ino: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
     ) -> None:
         inode = self._inode(ino)
-        await inode.attachment.provider.setxattr(inode.node, name, value)
+        await provenance.setxattr(inode.attachment, inode.node, name, value)
         self._tell(inode.attachment, inode.node, data=False)
 
     @handler
     async def removexattr(self, ino: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         inode = self._inode(ino)
-        await inode.attachment.provider.removexattr(inode.node, name)
+        await provenance.removexattr(inode.attachment, inode.node, name)
         self._tell(inode.attachment, inode.node, data=False)
 
     # -- names ----------------------------------------------------------------------------
