@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.fuse, pytest.mark.bwrap]
 CHANGES = """
 echo changed >>src/main.c; chmod 755 src/other.c; rm README; rm -r old; mkdir old; echo n >old/new
 mv src/deep moved; ln -s main.c src/link; ln src/main.c src/hard; mkfifo pipe; mkdir empty
-touch -d @1000000000.5 src/other.c
+touch -d @1000000000.5 src/other.c; touch -d @1000000001 src/main.c
 """
 LOOK = (
     "find . -mindepth 1 | sort; cat src/main.c old/new moved/a/file src/link;"
