@@ -35,6 +35,12 @@ def lacking(marker: str) -> str:
         done = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=False)
         if done.returncode:
             return f"bwrap does not work: {done.stderr.strip()}"
+    if marker == "systemd":
+        for path in ("/usr/lib/systemd/systemd", "/usr/lib/systemd/user/dbus.socket"):
+            if not os.path.exists(path):
+                return f"{path} is missing"
+        if shutil.which("dbus-daemon") is None:
+            return "dbus-daemon is missing"
     if marker == "root" and os.geteuid() != 0:
         return "the tests do not run as root"
     return ""
@@ -42,7 +48,7 @@ def lacking(marker: str) -> str:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = os.environ.get("VFSD_REQUIRE", "").replace(" ", "").split(",")
-    for marker in ("fuse", "bwrap", "root"):
+    for marker in ("fuse", "bwrap", "root", "systemd"):
         if item.get_closest_marker(marker) is not None and (gap := lacking(marker)):
             if marker in required:
                 pytest.fail(f"VFSD_REQUIRE={marker}, but {gap}", pytrace=False)

@@ -281,7 +281,7 @@ class Daemon:
         _settle_memory()
         await ready()
         self.supervisor.ready()
-        nursery.start_soon(self.supervisor.watchdog, self.session.answers_again)
+        nursery.start_soon(self.supervisor.watchdog, self.config.mountpoint)
 
     async def _serve_fuse(self) -> None:
         await self.session.serve()

@@ -3,14 +3,16 @@
 The protocol of sd_notify(3) is a datagram of ``KEY=VALUE`` lines to the socket that the
 environment names; this needs no library. Without such a socket nothing is sent.
 
-The watchdog is fed by a thread that makes a real request through the mount: the kernel asks the
-daemon, the event loop answers. A loop that hangs feeds nothing, and neither does a mount that is
-gone; then the service manager ends the daemon and starts it again.
+The watchdog is fed by a real request through the mount: a child process asks the kernel for the
+room on the file system, which is never kept, the kernel asks the daemon, the event loop answers.
+A loop that hangs feeds nothing, and neither does a mount that is gone; then the service manager
+ends the daemon and starts it again. A process and not a thread: a thread that waits for an answer
+to its own process's mount cannot be killed, and would keep the whole process from ending.
 
 What it is *not*: the unit (systemd/vfsd@.service), or the verbs (vfsd/cli/service.py).
 
-Concurrency: `watchdog` is a task that waits in a thread; the thread cannot be cancelled, and is
-left behind at the end. The rest is single system calls that do not block.
+Concurrency: `watchdog` is a task of the event loop; it waits for the child without blocking. The
+rest is single system calls that do not block.
 
 Sources: sd_notify(3), sd_watchdog_enabled(3).
 """
@@ -21,11 +23,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from subprocess import DEVNULL
 
 import trio
 
 log = logging.getLogger(__name__)
+
+ASK = "stat"
+"""The program of coreutils, stat(1), by which the mount is asked."""
 
 
 class Supervisor:
@@ -52,20 +57,15 @@ class Supervisor:
         """The daemon ends."""
         self._tell("STOPPING=1")
 
-    async def watchdog(self, answers: Callable[[], bool]) -> None:
-        """Tell that all is well, twice in the time allowed, as long as `answers` comes back.
-
-        `answers` is called in a thread and may block for ever; a failure of it tells nothing.
-        """
+    async def watchdog(self, mountpoint: str) -> None:
+        """Tell that all is well, twice in the time allowed, as long as the mount answers."""
         if self._address is None or self.watchdog_s is None:
             return
         while True:
-            try:
-                await trio.to_thread.run_sync(answers, abandon_on_cancel=True)
-            except OSError as error:
-                log.error("the mount does not answer: %s", error.strerror)
-            else:
+            if await _answers(mountpoint):
                 self._tell("WATCHDOG=1")
+            else:
+                log.error("a request through %s failed", mountpoint)
             await trio.sleep(self.watchdog_s / 2.5)
 
     def _tell(self, *lines: str) -> None:
@@ -77,6 +77,22 @@ class Supervisor:
                 speaker.sendto("\n".join(lines).encode(), self._address)
             except OSError as error:
                 log.warning("the service manager was not told: %s", error.strerror)
+
+
+async def _answers(mountpoint: str) -> bool:
+    """Say whether the mount answers; waits for as long as it does not."""
+    try:
+        asking = await trio.lowlevel.open_process(
+            [ASK, "--file-system", "--", mountpoint], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL
+        )
+    except OSError as error:
+        log.error("%s cannot be run: %s", ASK, error.strerror)
+        return False
+    try:
+        return await asking.wait() == 0
+    finally:
+        # Not waited for: it may only be able to end once the mount is gone.
+        asking.kill()
 
 
 def has_terminal() -> bool:

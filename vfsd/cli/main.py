@@ -41,6 +41,7 @@ VERBS = {
     "verify": ("vfsd.cli.archives", "compare all of an archive with its digests"),
     "list": ("vfsd.cli.archives", "list what an archive holds, without mounting it"),
     "config": ("vfsd.cli.config", "check configuration files, and show what they come to"),
+    "service": ("vfsd.cli.service", "have systemd mount at login, and after a crash"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 

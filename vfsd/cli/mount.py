@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vfsd import runtime
-from vfsd.cli.mountoptions import asked
+from vfsd.cli.mountoptions import asked, mountpoint_of
 from vfsd.config import MountConfig
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -138,15 +138,27 @@ def _unmount(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vfsd unmount", description="Unmount a directory and end its daemon."
     )
-    parser.add_argument("mountpoint")
+    parser.add_argument("mountpoint", nargs="?")
+    parser.add_argument(
+        "--config", metavar="FILE", help="the mountpoint that a configuration names"
+    )
+    parser.add_argument(
+        "--dead", action="store_true", help="only what a dead daemon left, if there is any"
+    )
     parser.add_argument(
         "--lazy",
         action="store_true",
         help="even if files are in use: they fail from then on, the directory is free at once",
     )
     given = parser.parse_args(arguments)
-    path = _real(given.mountpoint)
-    if os.fsencode(path) not in runtime.mountpoints():
+    path = _real(mountpoint_of(given.mountpoint, given.config))
+    is_mounted = os.fsencode(path) in runtime.mountpoints()
+    if given.dead:
+        socket = runtime.socket_path(os.fsencode(path))
+        if is_mounted and not runtime.is_alive(socket) and _is_dead(path):
+            _detach(path, lazy=True)
+        return ExitCode.OK
+    if not is_mounted:
         raise UserError(
             f"nothing is mounted by vfsd at {path}; 'vfsd status' lists the mounts",
             ExitCode.NOT_MOUNTED,

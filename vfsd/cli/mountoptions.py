@@ -56,12 +56,7 @@ def asked(arguments: list[str]) -> Asked:
     given = _parser().parse_args(arguments)
     file = None if given.config is None else named_file(given.config)
     said = None if file is None else read(file)
-    mountpoint = given.mountpoint
-    if mountpoint is None and said is not None:
-        mountpoint = directory_of(said)
-    if mountpoint is None:
-        where = "name a directory" if file is None else f"name one, or write it into {file}"
-        raise UserError(f"there is no mountpoint; {where}", ExitCode.USAGE)
+    mountpoint = mountpoint_of(given.mountpoint, given.config)
     fields: dict[str, object] = {}
     for name in ("log_level", "poll_us"):
         if getattr(given, name) is not None:
@@ -88,6 +83,16 @@ def asked(arguments: list[str]) -> Asked:
         fields=fields,
         options=key_values(given.options),
     )
+
+
+def mountpoint_of(named: str | None, config: str | None) -> str:
+    """Return the mountpoint that is named, or that a configuration names. UserError."""
+    if named is None and config is not None:
+        named = directory_of(read(named_file(config)))
+    if named is None:
+        where = "" if config is None else f", or write it into {named_file(config)}"
+        raise UserError(f"there is no mountpoint; name a directory{where}", ExitCode.USAGE)
+    return named
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -113,14 +113,6 @@ class Session:
         # Only now: the kernel sets its own value when it first hears from the daemon.
         read_further_ahead(self._mountpoint)
 
-    def answers_again(self) -> bool:
-        """Ask for something new through the mount's own path. Blocks until it answers: a thread's.
-
-        Attributes are kept by the kernel for ever; room on the file system never is.
-        """
-        os.statvfs(self._mountpoint)
-        return True
-
     def terminate(self) -> None:
         """Make `serve` return."""
         pyfuse3.terminate()
