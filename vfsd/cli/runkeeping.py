@@ -20,7 +20,6 @@ from vfsd.cli.runpolicy import base_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.bases import SNAPSHOT, WORK, Base, check_shown, directory_base
-from vfsd.sandbox.changes import changed_since
 from vfsd.sandbox.overlaid import Overlaid
 from vfsd.sandbox.runs import Run
 from vfsd.sandbox.served import Served
@@ -78,10 +77,9 @@ class Keeping:
         named = self._name if code == 0 else None
         if named is None and not applies:
             return ""
-        touched = self._touched_meanwhile(layer) if applies else None
         self._save(named or f"apply-{self._id}", layer, replace=self._given.has("--replace"))
         told = f"; kept as {named}" if named else ""
-        return told + (self._apply(named, touched) if applies else "")
+        return told + (self._apply(named) if applies else "")
 
     def close(self) -> None:
         """Give back what was held, and remove what was not kept."""
@@ -101,29 +99,26 @@ class Keeping:
             command=self._given.command,
             parent=None if lease is None else lease.snapshot.name,
             replace=replace,
+            since_ns=self._start_ns,
         )
         # Where that cannot be started, `vfsd gc` does it.
         with suppress(OSError):
             settle_in_background(self._store, name)
 
-    def _touched_meanwhile(self, layer: Overlaid | Served) -> str | None:
-        """Return a path that the command and somebody outside changed at the same time."""
-        if layer.upper is None or self.base.below is None:
-            return None
-        return changed_since(layer.upper, self.base.below, self._start_ns)
-
-    def _apply(self, named: str | None, touched: str | None) -> str:
+    def _apply(self, named: str | None) -> str:
         name = named or f"apply-{self._id}"
-        if touched is not None:
-            raise UserError(
-                f"{touched} was changed outside while the command ran, so nothing was written"
-                f" back; what it wrote is kept as {name}, and 'vfsd apply --force {name}' writes it"
-            )
         # Imported here: most runs that keep something do without, and it takes its time.
         from vfsd.cli.apply import main as apply
         from vfsd.snapshots.collection import remove
 
-        if apply("apply", ["--quiet", name]) != ExitCode.OK:
+        code = apply("apply", ["--quiet", name])
+        if code == ExitCode.CONFLICT:
+            raise UserError(
+                f"{self.base.host} was changed outside while the command ran, so nothing was"
+                f" written back; what it wrote is kept as {name}, and 'vfsd apply --force {name}'"
+                " writes it"
+            )
+        if code != ExitCode.OK:
             raise UserError(
                 f"not all was written back; what the command wrote is kept as {name}, and 'vfsd"
                 f" apply {name}' goes on"

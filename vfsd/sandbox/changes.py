@@ -2,7 +2,8 @@
 
 Cheap, for the line that ends a run: only the layer is walked, no content is looked at, and no
 more than `LOOKED_AT` entries, `DEPTH` deep. A removed directory counts as one, whatever it held;
-a file that was opened for writing counts as changed. `vfsd diff` tells exactly.
+a file that was opened for writing counts as changed. `vfsd diff` tells exactly. The layer is as
+the command left it: what its modes close, or would take too many open files, counts as more.
 
 Concurrency: blocking calls.
 
@@ -18,7 +19,6 @@ from typing import NamedTuple
 
 LOOKED_AT = 10_000
 DEPTH = 100
-TICK_NS = 10_000_000
 OPAQUE = "user.overlay.opaque"
 
 
@@ -41,7 +41,10 @@ class Changes(NamedTuple):
         told = [f"{count:,} {what}" for count, what in counts if count]
         if not told:
             plural = "directory" if self.directories == 1 else "directories"
-            return f"{self.directories:,} {plural} changed" if self.directories else "no changes"
+            more = "at least " if self.more else ""
+            if self.directories:
+                return f"{more}{self.directories:,} {plural} changed"
+            return "changes that were not counted" if self.more else "no changes"
         number, _, what = told[0].partition(" ")
         first = f"{number} {'file' if number == '1' else 'files'} {what}"
         return ("more than " if self.more else "") + ", ".join([first, *told[1:]])
@@ -50,40 +53,17 @@ class Changes(NamedTuple):
 def count(upper: int, lowers: Sequence[str], limit: int = LOOKED_AT) -> Changes:
     """Count what the open layer `upper` changes of the directories `lowers`, topmost first."""
     walk = _Walk(limit)
-    below = [os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for lower in lowers]
-    walk.directory(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=upper), below)
-    return Changes(walk.added, walk.changed, walk.removed, walk.directories, walk.left < 0)
-
-
-def changed_since(upper: int, host: str, moment_ns: int) -> str | None:
-    """Return a file of the directory `host` that `upper` changes too, and that changed since.
-
-    Its path, of the first that is found; None if there is none. By the kernel's own time of a
-    file's last change, which nobody sets.
-    """
-    # The kernel's clock for files lags behind by up to a tick.
-    earliest_ns = moment_ns - TICK_NS
-    waiting = [""]
-    while waiting:
-        directory = waiting.pop()
-        fd = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=upper)
-        try:
-            with os.scandir(fd) as entries:
-                found = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
-        finally:
+    below: list[int] = []
+    try:
+        for lower in lowers:
+            below.append(os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        top = os.dup(upper)
+    except OSError:
+        for fd in below:
             os.close(fd)
-        for name, is_directory in found:
-            path = os.path.join(directory, name)
-            try:
-                status = os.lstat(os.path.join(host, path))
-            except OSError:
-                continue
-            both = is_directory and stat.S_ISDIR(status.st_mode)
-            if both:
-                waiting.append(path)
-            elif status.st_ctime_ns >= earliest_ns:
-                return os.path.join(host, path)
-    return None
+        return Changes(more=True)
+    walk.directory(top, below)
+    return Changes(walk.added, walk.changed, walk.removed, walk.directories, walk.left < 0)
 
 
 class _Walk:
@@ -105,6 +85,8 @@ class _Walk:
                 self._entry(upper, below, name, is_directory, depth, opaque)
             if shown is not None:
                 self.removed += len(shown.difference(name for name, _ in found))
+        except OSError:
+            self.left = -1
         finally:
             for fd in (upper, *below):
                 os.close(fd)
@@ -130,14 +112,14 @@ class _Walk:
                 for each in inner:
                     os.close(each)
             return
+        for fd in inner:
+            os.close(fd)
         if is_whiteout(os.stat(name, dir_fd=upper, follow_symlinks=False)):
             self.removed += there
         elif there:
             self.changed += 1
         else:
             self.added += 1
-        for fd in inner:
-            os.close(fd)
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.spec import ETC_ALWAYS, ETC_COPIED, ETC_NETWORK, Root
+from vfsd.sandbox.spec import ETC_ALWAYS, ETC_COPIED, ETC_NETWORK, PROC_EMPTIED, Root
 
 TOP_NAMES = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 COPY_LIMIT_BYTES = 1 << 20
@@ -30,7 +30,8 @@ def look_at_root() -> Root:
     for name in ETC_COPIED:
         with suppress(OSError), open(name, "rb") as source:
             copies[name] = source.read(COPY_LIMIT_BYTES)
-    return Root(links, tuple(directories), etc, copies)
+    proc = tuple(name for name in PROC_EMPTIED if os.path.exists(name))
+    return Root(links, tuple(directories), etc, copies, proc)
 
 
 def find_bwrap() -> str:

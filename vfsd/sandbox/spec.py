@@ -47,6 +47,14 @@ ETC_NETWORK = (
 )
 """The same, with the network or a proxy only."""
 
+PROC_EMPTIED = (
+    *("/proc/keys", "/proc/kcore", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags"),
+    *("/proc/latency_stats", "/proc/pagetypeinfo", "/proc/sched_debug", "/proc/slabinfo"),
+    *("/proc/timer_list", "/proc/vmallocinfo"),
+)
+"""Files of /proc, where the kernel has them, that show as empty: the caller's keys, and what tells
+of the kernel's memory. Most belong to root, whose own uid the command has if root started it."""
+
 ETC_COPIED = ("/etc/hosts", "/etc/resolv.conf")
 """Files of the host's /etc that are copied, with the network only."""
 
@@ -104,6 +112,8 @@ class Root(NamedTuple):
     """Which of `ETC_ALWAYS` and `ETC_NETWORK` exist."""
     copies: Mapping[str, bytes] = MappingProxyType({})
     """What those of `ETC_COPIED` that exist hold."""
+    proc: tuple[str, ...] = ()
+    """Which of `PROC_EMPTIED` exist."""
 
 
 class Policy(NamedTuple):
@@ -166,6 +176,7 @@ def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argume
         *_system(root, certificates=policy.network or policy.proxied),
         *_files(policy, root),
         *_private(policy),
+        *(word for name in root.proc for word in ("--ro-bind-data", Data(b""), name)),
         *_binds((policy.base, *policy.binds)),
         # Last: until then bwrap makes the directories that mounts stand on. /proc likewise: to
         # the kernel root's own files in it, such as /proc/sys/kernel/core_pattern, belong to

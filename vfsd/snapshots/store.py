@@ -79,19 +79,21 @@ class Store:
         command: Iterable[str | bytes] = (),
         parent: str | None = None,
         replace: bool = False,
+        since_ns: int | None = None,
     ) -> Snapshot:
         """Seal `layer_dir`, the upper directory of an overlay, over `chain` over `base`.
 
         The directory itself moves into the store; nothing in it is read but the parts that
-        `base` has as well. Whoever calls holds a lease on what `chain` belongs to. On an error
-        the directory is where it was. NameTaken, Elsewhere, StoreFull, Damaged.
+        `base` has as well; what of those changed since `since_ns`, when the layer was begun, is a
+        conflict to `vfsd apply`. Whoever calls holds a lease on what `chain` belongs to. On an
+        error the directory is where it was. NameTaken, Elsewhere, StoreFull, Damaged.
         """
 
         def take(staging: Staging) -> Layer:
             layer = Layer(staging.id, DIR, time.time_ns(), base is None and not chain)
             if base is not None:
                 with HostTree(layer_dir, marks=True, kind="layer") as upper, HostTree(base) as host:
-                    told = see(upper, host).to_record()
+                    told = see(upper, host, since_ns).to_record()
                 records.write(staging.part("fingerprints"), told, durable=False)
             adopt_directory(layer_dir, staging.part("tree"), self.place.root)
             return layer

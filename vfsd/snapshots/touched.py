@@ -6,7 +6,9 @@ that is not among them was not there. Each is the list of numbers
     mode, nlink, uid, gid, rdev, size, mtime_ns, ctime_ns, digest
 
 where the digest, of a small file that the layer replaces or of a symlink's target, may be
-empty. For a directory that is removed or replaced everything below it is told.
+empty. For a directory that is removed or replaced everything below it is told. What changed
+since the layer was begun was never seen as the layer's maker saw it: its digest is `CHANGED`,
+which no content has, so it conflicts.
 
 Only what the base has is walked: a subtree that is new costs one look, whatever it holds.
 
@@ -29,6 +31,10 @@ from vfsd.snapshots.place import Place
 from vfsd.snapshots.refusals import Damaged
 from vfsd.snapshots.view import Item, TreeView
 
+CHANGED = b"changed meanwhile"
+TICK_NS = 10_000_000
+"""The kernel's clock for files lags behind by up to so much."""
+
 DIGEST_FILE_BYTES_MAX = 1 << 16
 DIGEST_FILES_MAX = 500
 """Saving must stay quick: past these, size and times have to do."""
@@ -50,9 +56,12 @@ class Seen(NamedTuple):
         return {"touched": self.touched, "closed": sorted(self.closed)}
 
 
-def see(layer: TreeView, base: TreeView) -> Seen:
-    """Return what the base has at the paths that `layer`, which shows its marks, changes."""
-    walk = _Walk(layer, base)
+def see(layer: TreeView, base: TreeView, since_ns: int | None = None) -> Seen:
+    """Return what the base has at the paths that `layer`, which shows its marks, changes.
+
+    `since_ns` is when the layer was begun, by the clock; None: the base has not changed since.
+    """
+    walk = _Walk(layer, base, since_ns)
     walk.run()
     return walk.seen
 
@@ -99,9 +108,10 @@ def _is_told(path: bytes, seen: Seen) -> bool:
 
 
 class _Walk:
-    def __init__(self, layer: TreeView, base: TreeView) -> None:
+    def __init__(self, layer: TreeView, base: TreeView, since_ns: int | None) -> None:
         self._layers = Layers([layer])
         self._base = base
+        self._earliest_ns = None if since_ns is None else since_ns - TICK_NS
         self._digests_left = DIGEST_FILES_MAX
         self.seen = Seen({}, set())
         self._found = self.seen.touched
@@ -113,7 +123,13 @@ class _Walk:
         todo = [(b"", root.levels)]
         while todo:
             path, levels = todo.pop()
-            for name, merged in self._layers.scan(path, levels).items():
+            try:
+                found = self._layers.scan(path, levels)
+            except PermissionError:
+                # Closed to us by its mode: any of what is below may be changed.
+                self._all_below(path, self._base.item(path))
+                continue
+            for name, merged in found.items():
                 inner = path + b"/" + name if path else name
                 old = self._look(inner)
                 if old is None:
@@ -144,12 +160,16 @@ class _Walk:
             with suppress(OSError):
                 for name, item in self._base.scan(here).items():
                     inner = here + b"/" + name
-                    is_link = stat_module.S_ISLNK(item.stat.mode)
-                    self._found[inner] = _told(item, self._digest(inner, item) if is_link else b"")
+                    self._found[inner] = _told(item, self._digest(inner, item, links_only=True))
                     if _is_directory(item):
                         todo.append(inner)
 
-    def _digest(self, path: bytes, item: Item) -> bytes:
+    def _digest(self, path: bytes, item: Item, *, links_only: bool = False) -> bytes:
+        # By the inode's change time, which nobody sets.
+        if self._earliest_ns is not None and item.stat.ctime_ns >= self._earliest_ns:
+            return b"" if _is_directory(item) else CHANGED
+        if links_only and not stat_module.S_ISLNK(item.stat.mode):
+            return b""
         try:
             if stat_module.S_ISLNK(item.stat.mode):
                 return content_digest(self._base.readlink(path))

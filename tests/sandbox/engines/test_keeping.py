@@ -88,6 +88,72 @@ def test_what_was_changed_outside_meanwhile_is_not_overwritten(person, engine):
     assert person.sh("cat other", "--from", name) == "1\n2\n"
 
 
+def test_what_was_changed_outside_during_the_run_conflicts_also_later(person, engine):
+    """Kept only, and applied afterwards: the edit came before the end, but after the start."""
+    for name in ("file", "large", "gone/inner", "same"):
+        person.write(name, "1\n")
+    (person.path / "large").write_bytes(bytes(1 << 17))
+    os.symlink("file", person.path / "link")
+    os.mkfifo(person.root / "go")
+    (person.root / "go").chmod(0o666)
+    script = "for f in file large same; do echo 2 >>$f; done; rm -r gone; ln -sf same link;"
+    script += f" echo up; read x <{person.root}/go"
+    words = ("--engine", engine, "--save", "warm", "--bind", f"{person.root}/go")
+    running = person.start("run", *words, "--", "sh", "-c", script)
+    (person.path / "file").write_text("3\n")
+    with open(person.path / "large", "r+b") as large:
+        large.write(b"x")
+    os.utime(person.path / "large", ns=(1, 1))
+    (person.path / "gone/inner").write_text("3\n")
+    (person.path / "link").unlink()
+    os.symlink("large", person.path / "link")
+    with open(person.root / "go", "w") as go:
+        go.write("on\n")
+    assert running.wait(60) == 0
+    said = person.vfsd("apply", "warm", code=10)
+    named = {line.split(":")[0].strip() for line in said.splitlines() if line.startswith("  ")}
+    assert named == {"file", "large", "gone/inner", "link"}
+    assert (person.path / "file").read_text() == "3\n"
+    assert (person.path / "same").read_text() == "1\n"
+    person.vfsd("apply", "--theirs", "warm")
+    assert (person.path / "same").read_text() == "1\n2\n"
+    assert (person.path / "gone/inner").read_text() == "3\n"
+
+
+def test_whatever_a_command_leaves_is_counted_and_kept(person, engine):
+    """Names, modes, types and depths are the command's; none stops, leads or fails us."""
+    for name in ("closed", "listed", "replaced"):
+        person.write(f"{name}/sub/file", "1\n")
+        person.write(f"{name}/file", "1\n")
+    person.write("file", "1\n")
+    script = r"""
+import os, socket
+for name in ("closed/file", "listed/file", "file", "new"):
+    with open(name, "w") as file:
+        file.write("2")
+os.chmod("closed", 0), os.chmod("listed", 0o400), os.chmod("file", 0), os.chmod("new", 0)
+os.makedirs("made/below"), os.chmod("made/below", 0), os.chmod("made", 0)
+os.system("rm -r replaced"), os.symlink("/etc", "replaced")
+os.mkfifo("fifo"), socket.socket(socket.AF_UNIX).bind("socket"), os.symlink("loop", "loop")
+open(b"\xff\n\x1b[31m", "w").close()
+for name in ("opaque", "whiteout", "redirect", "metacopy", "origin"):
+    os.setxattr(".", "user.overlay." + name, b"y")
+for level in range(1200):
+    os.mkdir("deep"), os.chdir("deep")
+"""
+
+    words = ("--engine", engine, "--save", "warm", "--", "python3", "-c", script)
+    done = person.done("run", *words)
+    assert done.returncode == 0, done.stderr
+    assert "kept as warm" in done.stderr
+    assert "Traceback" not in done.stderr
+    seen = person.sh("ls -d [a-z]*", "--engine", "kernel", "--from", "warm")
+    assert "closed\ndeep\nfifo\nfile\nlisted\nloop\nmade\nnew\nreplaced\nsocket\n" in seen
+    person.vfsd("snapshot", "verify", "warm")
+    person.vfsd("snapshot", "rm", "warm")
+    assert snapshots(person) == []
+
+
 def test_kept_and_applied(person):
     person.sh("echo 1 >file", "--save", "both", "--apply")
     assert (person.path / "file").read_text() == "1\n"

@@ -58,6 +58,12 @@ def test_places_that_are_not_there(box, path):
     assert box.run("--", "test", "-e", path).returncode == 1
 
 
+def test_what_only_root_reads_in_proc_is_empty(box):
+    """The command of root's run has root's uid, for which modes alone are no refusal."""
+    script = "find /proc -maxdepth 1 -type f ! -perm -o+r -exec cat {} + 2>/dev/null | wc -c"
+    assert box.sh(f"{script}; cat /proc/keys") == "0\n"
+
+
 def test_names_of_users_and_of_the_machine_are_made_up(box):
     assert box.sh("id -un; id -u; hostname; getent passwd | wc -l") == (
         f"user\n{os.getuid() or 1000}\nsandbox\n2\n"

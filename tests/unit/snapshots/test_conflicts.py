@@ -14,7 +14,7 @@ from vfsd.snapshots.applyplan import Plan, Side, plan
 from vfsd.snapshots.fingerprint import Fingerprints, from_record
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.layered import LayeredView
-from vfsd.snapshots.touched import DIGEST_FILE_BYTES_MAX, touched
+from vfsd.snapshots.touched import DIGEST_FILE_BYTES_MAX, see
 
 BIG = b"x" * (DIGEST_FILE_BYTES_MAX + 1)
 
@@ -53,7 +53,7 @@ def planned(base: Path, layer: Path, taken: Fingerprints, side: Side = Side.NEIT
 def fingerprints(base: Path, layer: Path) -> Fingerprints:
     """Return them as the store takes and keeps them."""
     with HostTree(base) as host, HostTree(layer, marks=True, kind="layer") as upper:
-        return from_record(touched(upper, host))
+        return from_record(see(upper, host).touched)
 
 
 def forge(path: Path, data: bytes) -> None:
