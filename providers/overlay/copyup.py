@@ -18,6 +18,7 @@ import errno
 import logging
 import os
 import stat as stat_module
+from collections.abc import Sequence
 
 import trio
 
@@ -37,6 +38,7 @@ CHUNK = 128 << 10
 ZEROS = bytes(CHUNK)
 NOREPLACE = 1
 SETID = stat_module.S_ISUID | stat_module.S_ISGID
+Xattrs = Sequence[tuple[bytes, bytes]]
 UNKEPT = (errno.EOPNOTSUPP, errno.EPERM)
 
 
@@ -148,12 +150,12 @@ async def _staged(
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         entry, handle = await provider.create(work, stage, stat.mode & 0o777, flags, owner)
         try:
-            await _copy_data(union, upper, source, stat, entry.node, handle, limit_bytes)
+            kept = await _copy_data(union, upper, source, stat, entry.node, handle, limit_bytes)
             if upper.syncs and stat.size:
                 # Or a power failure might leave the name, and not the data.
                 await handle.fsync(datasync=True)
-            # While it is open: a file of the host is then reached without its name.
-            await _copy_attributes(union, provider, node, source, stat, entry)
+            # While the copy is open, for the same reason as its source's are read then.
+            await _copy_attributes(union, provider, node, kept, stat, entry)
         finally:
             await handle.release()  # where it may suspend, the turn shields it
         return entry.node
@@ -164,12 +166,12 @@ async def _staged(
         entry = await provider.symlink(work, stage, target, owner)
     else:
         entry = await provider.mknod(work, stage, stat.mode, stat.rdev, owner)
-    await _copy_attributes(union, provider, node, source, stat, entry)
+    await _copy_attributes(union, provider, node, await _xattrs_of(source), stat, entry)
     return entry.node
 
 
 async def _copy_attributes(
-    union: Union, provider: Provider, node: OverlayNode, source: Below, stat: Stat, made: Entry
+    union: Union, provider: Provider, node: OverlayNode, kept: Xattrs, stat: Stat, made: Entry
 ) -> None:
     copy = made.node
     if (made.stat.uid, made.stat.gid) != (stat.uid, stat.gid):
@@ -177,10 +179,8 @@ async def _copy_attributes(
             await provider.setattr(copy, SetAttr(uid=stat.uid, gid=stat.gid), ROOT)
         except PermissionError:
             log.debug("a copy belongs to this user: only root may give files away")
-    origin = source.layer.provider
-    for name in await origin.listxattr(source.node):
-        if not marks.is_mark(name):
-            await _copy_xattr(provider, copy, name, await origin.getxattr(source.node, name))
+    for name, value in kept:
+        await _copy_xattr(provider, copy, name, value)
     if node is not union.root:
         note = origin_note(node.number)
         try:
@@ -195,6 +195,16 @@ async def _copy_attributes(
     if node.kind != stat_module.S_IFLNK and (lost or stat.mode != made.stat.mode):
         changes = changes._replace(mode=stat.mode & 0o7777)
     await provider.setattr(copy, changes, ROOT)
+
+
+async def _xattrs_of(source: Below) -> Xattrs:
+    """Return the attributes that go with a copy."""
+    origin = source.layer.provider
+    return [
+        (name, await origin.getxattr(source.node, name))
+        for name in await origin.listxattr(source.node)
+        if not marks.is_mark(name)
+    ]
 
 
 async def _copy_xattr(provider: Provider, copy: Node, name: bytes, value: bytes) -> None:
@@ -214,20 +224,25 @@ async def _copy_data(
     copy: Node,
     target: Handle,
     limit_bytes: int | None,
-) -> None:
-    """Copy what there is of data, in chunks; all zeros are left out."""
+) -> Xattrs:
+    """Copy what there is of data, in chunks; all zeros are left out.
+
+    Return the source's attributes, which are read while it is open: a file of the host is then
+    reached without its name.
+    """
     size = stat.size if limit_bytes is None else min(stat.size, limit_bytes)
     if not size:
-        return
+        return await _xattrs_of(source)
     await check_not_metacopy(source)
     if upper.partial and size >= PARTIAL_MIN_BYTES:
         await upper.provider.setattr(copy, SetAttr(size=size), ROOT)
         union.partial[copy.number] = partial_for(source, size)
-        return
+        return await _xattrs_of(source)
     origin = await source.layer.provider.open(source.node, os.O_RDONLY, ROOT)
     union.turn.cancellable(True)
     try:
         await copy_range(origin, target, 0, size)
+        kept = await _xattrs_of(source)
     except BaseException:
         union.turn.cancellable(False)
         with trio.CancelScope(shield=True):
@@ -238,6 +253,7 @@ async def _copy_data(
     union.copied_bytes += size
     if size % CHUNK == 0 or (await target.getattr()).size < size:
         await upper.provider.setattr(copy, SetAttr(size=size), ROOT)
+    return kept
 
 
 async def copy_range(source: Handle, target: Handle, start: int, end: int) -> None:

@@ -160,6 +160,16 @@ class Access:
         self.fds.clear()
         return await where(call) if slow else call()
 
+    def at_hand(self, node: HostNode) -> HeldFd | None:
+        """Return an fd that leads to the file, if one is open and calls on it do not block."""
+        if node.slow:
+            return None
+        if node.fds:
+            return _best(node.fds)
+        if node.kind != DIRECTORY:
+            return None
+        return self.root if node.number == ROOT_NUMBER else self.fds.get(node.number)
+
     async def on_file(
         self, node: HostNode, call: Callable[[HeldFd], T], *, change: bool = False
     ) -> T:
@@ -168,8 +178,13 @@ class Access:
         An open handle's fd is taken first: it needs no name. Otherwise each known place is
         tried, and what is found there must be the very file.
         """
-        fds = node.fds
-        if node.kind == DIRECTORY and not fds:
+        held = self.at_hand(node)
+        if held is not None:
+            return call(held)
+        if node.fds:
+            held = _best(node.fds)
+            return await self.run(node.slow, lambda: call(held), change=change)
+        if node.kind == DIRECTORY:
             route = self.directory(node)
 
             def on_directory() -> T:
@@ -180,11 +195,6 @@ class Access:
             result = await self.run(route.slow, on_directory, change=change)
             self.keep(route)
             return result
-        if fds:
-            held = (
-                fds[0] if len(fds) == 1 else next((each for each in fds if each.writable), fds[0])
-            )
-            return await self.run(node.slow, lambda: call(held), change=change)
         return await self.at_place(
             node,
             lambda dirfd, name: call(hold_at(dirfd, name, node.identity)),
@@ -228,6 +238,13 @@ class Access:
         if self.submounts is not None:
             self.submounts.close()
             self.submounts = None
+
+
+def _best(fds: Sequence[HeldFd]) -> HeldFd:
+    """Return the fd with which most can be done."""
+    if len(fds) == 1:
+        return fds[0]
+    return next((each for each in fds if each.writable), fds[0])
 
 
 def places_of(node: HostNode) -> list[tuple[HostNode, bytes]]:

@@ -26,7 +26,10 @@ class FileMethods(Host):
 
     async def getattr(self, node: Node) -> Stat:
         assert isinstance(node, HostNode)
-        if node.fds or stat_module.S_ISDIR(node.kind):
+        held = self._access.at_hand(node)
+        if held is not None:
+            found = os.fstat(held.fd)
+        elif node.fds or stat_module.S_ISDIR(node.kind):
             found = await self._access.on_file(node, lambda held: os.fstat(held.fd))
         elif stat_module.S_ISLNK(node.kind):
             return await self._links.getattr(node)
@@ -92,19 +95,29 @@ class FileMethods(Host):
     async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:
         assert isinstance(node, HostNode)
         gid = self._fallible(caller)
-        found = await self._access.on_file(
-            node, lambda held: changing.change(held, changes, gid), change=True
-        )
+        held = self._access.at_hand(node)
+        if held is not None:
+            found = changing.change(held, changes, gid)
+        else:
+            found = await self._access.on_file(
+                node, lambda held: changing.change(held, changes, gid), change=True
+            )
         node.own_ctime_ns, node.data_mtime_ns = found.st_ctime_ns, found.st_mtime_ns
         return stat_of(found)
 
     async def getxattr(self, node: Node, name: bytes) -> bytes:
         assert isinstance(node, HostNode)
+        held = self._access.at_hand(node)
+        if held is not None:
+            return changing.getxattr(held, name)
         return await self._access.on_file(node, lambda held: changing.getxattr(held, name))
 
     async def listxattr(self, node: Node) -> Sequence[bytes]:
         assert isinstance(node, HostNode)
-        return await self._access.on_file(node, lambda held: changing.listxattr(held))
+        held = self._access.at_hand(node)
+        if held is not None:
+            return changing.listxattr(held)
+        return await self._access.on_file(node, changing.listxattr)
 
     async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         assert isinstance(node, HostNode)

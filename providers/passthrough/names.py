@@ -33,14 +33,19 @@ class NameMethods(Host):
         links = self._links.judges
         known = self._known_link(directory, name) if links else None
         try:
-            found = await self._access.run(
-                route.slow, lambda: look.look(route.fd(), name, links, known)
-            )
+            if route.held is not None and not route.slow:
+                found = look.look(route.held.fd, name, links, known)
+            else:
+                found = await self._access.run(
+                    route.slow, lambda: look.look(route.fd(), name, links, known)
+                )
         except FileNotFoundError:
             self._access.keep(route)
             self._strayed(self._table.left(directory, name))
             raise
         self._access.keep(route)
+        if found.target is None:
+            return self._noted(route, name, found, stat_of(found.stat))
         return await self._entry(route, name, found)
 
     async def lookup_many(self, parent: Node, names: Sequence[bytes]) -> list[Entry | None]:
