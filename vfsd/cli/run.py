@@ -88,6 +88,11 @@ def _run(given: Given) -> int:
         keeping = _keeping(given, record, stack)
         base = base_of(given, record.directory, stack) if keeping is None else keeping.base
         if given.has("--write"):
+            if base.host is None:
+                raise UserError(
+                    f"--write is for a directory, and {base.told} is none; leave it out, and what"
+                    " is written goes to a layer"
+                )
             record.tell("none", base.told)
             return _isolated(given, base, limits, record, guardian, base.lowers[0], ())
         staged = None if keeping is None else keeping.place

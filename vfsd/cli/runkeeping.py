@@ -91,9 +91,12 @@ class Keeping:
 
     def _save(self, name: str, layer: Overlaid | Served, *, replace: bool) -> None:
         lease = self._lease
+        tree = layer.tree
+        if lease is None and self.base.below is None:
+            tree = self._complete(tree)
         self._store.save_directory(
             name,
-            layer.tree,
+            tree,
             base=self.base.below,
             chain=() if lease is None else lease.snapshot.chain,
             command=self._given.command,
@@ -104,6 +107,18 @@ class Keeping:
         # Where that cannot be started, `vfsd gc` does it.
         with suppress(OSError):
             settle_in_background(self._store, name)
+
+    def _complete(self, tree: str) -> str:
+        """Return a directory with the layer and the base, which goes with the run or at any time.
+
+        A cached checkout may be removed, and an archive may be written anew: no fork could
+        stand on those.
+        """
+        from vfsd.snapshots.merging import merge
+
+        whole = self._stack.enter_context(self._store.stage()).part("whole")
+        merge((tree, *self.base.lowers), whole, whole=True)
+        return whole
 
     def _apply(self, named: str | None) -> str:
         name = named or f"apply-{self._id}"

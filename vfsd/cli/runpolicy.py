@@ -106,7 +106,7 @@ def _repository(given: Given, name: str) -> Base:
     from vfsd.sandbox.gitbase import checkout, read
 
     place = checkout(read(name), teller(given))
-    return Base(name, (place,), WORK, WORK, below=place)
+    return Base(name, (place,), WORK, WORK)
 
 
 def _archive(name: str, directory: str, stack: ExitStack) -> Base:

@@ -47,7 +47,8 @@ class Base(NamedTuple):
     host: str | None = None
     """The directory of the host that changes may be written to, if there is one."""
     below: str | None = None
-    """What a snapshot of the layer stands on, below the layers of another one; None: nothing."""
+    """What a snapshot of the layer stands on, below the layers of another one. None: nothing, so
+    that it has to hold all of the base itself."""
 
     def moved(self, at: str) -> Base:
         """Return the same, shown at `at`. UserError if that is not an absolute path."""

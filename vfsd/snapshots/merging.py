@@ -1,9 +1,9 @@
 """Several layers as one: a new layer that shows what they show together.
 
-Files are hard links to those of the old layers, so nothing is copied, and what one layer shadows
-of another takes no room once the old ones go. Directories are made anew, with the attributes of
-the top one. Whiteouts and opaque marks stay where something below the merged layers could show
-through, and are dropped otherwise.
+Files are hard links to those of the old layers, so nothing is copied on one file system, and
+what one layer shadows of another takes no room once the old ones go. Directories are made anew,
+with the attributes of the top one. Whiteouts and opaque marks stay where something below the
+merged layers could show through, and are dropped otherwise.
 
 What it is *not*: which layers are merged, or who uses them (collection.py, folding.py).
 
@@ -83,8 +83,10 @@ class _Merge:
         try:
             os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
         except OSError as error:
-            # EPERM: fs.protected_hardlinks, of a file that belongs to somebody else.
-            if error.errno not in (errno.EMLINK, errno.EPERM) or merged.item is None:
+            # EPERM: fs.protected_hardlinks, of a file that belongs to somebody else. EXDEV: a
+            # tree that is no layer of the store.
+            unlinked = (errno.EMLINK, errno.EPERM, errno.EXDEV)
+            if error.errno not in unlinked or merged.item is None:
                 raise
             write_file(tree, path, merged.item, target, name)
         finally:

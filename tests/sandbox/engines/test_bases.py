@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -179,6 +180,34 @@ def test_a_branch_a_tag_and_a_commit(person, repository):
         ):  # fmt: skip
             seen = person.sh("pwd; cat file; git log --format=%s", "--base", url + ref)
             assert seen == f"/work\n{text}\n{text}\n", (url, ref)
+
+
+@pytest.mark.parametrize("kind", ["git", "files", "archive"])
+def test_a_snapshot_of_what_is_no_directory_is_complete(person, engine, repository, kind):
+    """The cache, the map and the archive may go; forks of forks still have all of it."""
+    person.write("packed/file", "one\n")
+    named = {
+        "git": ("--base", f"git+{repository}@v1"),
+        "files": ("--files", str(person.write("map.json", '{"file": "one\\n"}'))),
+        "archive": ("--base", f"{person.root}/project/packed.vfsd"),
+    }[kind]
+    person.vfsd("pack", "packed", "-o", "packed.vfsd")
+    person.sh("echo new >new", "--engine", engine, *named, "--save", "warm")
+    shutil.rmtree(person.root / "cache", ignore_errors=True)
+    for name in ("packed.vfsd", "map.json"):
+        (person.path / name).unlink(missing_ok=True)
+    assert person.sh("cat file new", "--engine", engine, "--from", "warm") == "one\nnew\n"
+    person.sh("rm new", "--engine", engine, "--from", "warm", "--save", "later")
+    person.vfsd("snapshot", "rm", "warm")
+    assert person.sh("cat *", "--engine", engine, "--from", "later") == "one\n"
+    person.vfsd("snapshot", "verify", "later")
+
+
+def test_only_a_directory_is_written_to_itself(person, repository):
+    """A checkout in the cache is for every run that names the commit."""
+    words = ("--write", "--base", f"git+{repository}", "--", "sh", "-c", "echo x >>file")
+    assert "--write is for a directory" in person.vfsd("run", *words, code=125)
+    assert "x" not in person.sh("cat file", "--base", f"git+{repository}")
 
 
 def test_a_repository_that_cannot_be_reached(person, repository):
