@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 BIN := .venv/bin
 
-.PHONY: help setup demo test check fmt bench bench-full fuzz install uninstall clean-mounts
+.PHONY: help setup demo test check fmt bench bench-full bench-peers fuzz install uninstall clean-mounts
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
@@ -35,8 +35,12 @@ fmt: setup ## format the code and mend what the linter can
 bench: setup ## measure against tmpfs and the other file systems that are installed
 	@$(BIN)/python benchmarks/run.py
 
-bench-full: setup ## the same with 20,000 files and more rounds (about half an hour)
-	@$(BIN)/python benchmarks/run.py --full
+bench-full: setup ## the same with 20,000 files and more rounds, archives and a plot (about an hour)
+	@$(BIN)/python benchmarks/run.py --full --plot docs/performance.svg
+	@$(BIN)/python benchmarks/archives.py
+
+bench-peers: ## install the file systems that the benchmarks compare with (apt)
+	@scripts/setup --peers
 
 fuzz: setup ## throw random input at the decoders and the providers, with new seeds
 	@$(BIN)/python scripts/fuzz.py

@@ -90,6 +90,8 @@ def _vfsd_overlay(name: str, upper: Callable[[Site], str]) -> System:
     )
 
 
+BIG_ROWS = ("write-seq", "read-seq-cold", "read-seq-warm", "read-random", "write-random")
+
 SYSTEMS = (
     System("tmpfs", "kernel", _never_missing),
     System(
@@ -147,7 +149,7 @@ SYSTEMS = (
         asked=Asked.IN_FULL,
         excluded=MappingProxyType(
             dict.fromkeys(
-                ("write-seq", "read-seq-cold", "read-seq-warm"),
+                BIG_ROWS,
                 "rewrites the whole file at each write",
             )
         ),

@@ -13,6 +13,7 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -20,6 +21,13 @@ SEED = 20_240_229
 CHUNK_MIB = 64
 SOURCES = 50
 # Real packages with real dependencies (some 90 of them), small enough to install in seconds.
+PIP_WHEELS = (
+    "pygments==2.18.0",
+    "setuptools==75.6.0",
+    "pip==24.3.1",
+    "jinja2==3.1.4",
+    "rich==13.9.4",
+)
 NPM_DEPENDENCIES = {"eslint": "9.17.0", "typescript": "5.7.2"}
 MTIME = 1_700_000_000
 
@@ -38,6 +46,7 @@ class Corpus:
         self.npm_project = root / "npm-project"
         self.npm_cache = root / "npm-cache"
         self.chunk = root / "chunk"
+        self.wheels = root / "wheels"
         self.tiny = root / "tiny"
 
     def make(self, wanted: set[str]) -> None:
@@ -48,12 +57,13 @@ class Corpus:
         (self.tiny / "tree" / "file").write_bytes(b"tiny\n")
         (self.tiny / "old").mkdir()
         (self.tiny / "old" / "file").write_bytes(b"tiny\n")
-        (self.tiny / "big").write_bytes(b"tiny\n")
+        (self.tiny / "big").write_bytes(bytes(8192))
         makers = {
             "chunk": self._make_chunk,
             "git": self._make_repository,
             "gcc": self._make_sources,
             "npm": self._make_npm_project,
+            "pip": self._make_wheels,
         }
         for name in sorted(wanted):
             makers[name]()
@@ -105,6 +115,15 @@ class Corpus:
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             self.missing["npm"] = "npm cannot reach a registry"
         shutil.rmtree(self.npm_project / "node_modules", ignore_errors=True)
+
+    def _make_wheels(self) -> None:
+        self.wheels.mkdir()
+        download = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
+        wanted = ["--quiet", "--only-binary=:all:", "--dest", str(self.wheels), *PIP_WHEELS]
+        try:
+            self._run([*download, *wanted], self.wheels)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            self.missing["pip"] = "pip cannot reach a registry"
 
     def _run(self, command: list[str], cwd: Path | None = None) -> None:
         subprocess.run(

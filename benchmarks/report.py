@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from statistics import median
 
+import targets
 from experiment import Results
 from measure import Sample, middle, spread
 from rows import Row
@@ -33,6 +34,9 @@ def sheets(
     ]
     if any(system.name == "vfsd" for system in systems):
         made.append(_requests(rows, results))
+    held = targets.sheet(rows, systems, results)
+    if held is not None:
+        made.append(held)
     return made
 
 
@@ -149,15 +153,19 @@ def _cost_cell(samples: list[Sample] | None) -> str:
 def _requests(rows: tuple[Row, ...], results: Results) -> Sheet:
     """Counts of the last round, the most frequent first; they hardly differ between rounds."""
     lines = []
-    for row in rows:
-        samples = results.samples.get((row.name, "vfsd"))
+    providers = dict.fromkeys(name for row, name in results.samples if name in targets.PEERS)
+    for row, provider in ((row, provider) for row in rows for provider in providers):
+        samples = results.samples.get((row.name, provider))
         if not samples:
             continue
         kinds = sorted(samples[-1].requests.items(), key=lambda item: -item[1])
         total = sum(count for _, count in kinds)
         each = (samples[-1].cpu_seconds or 0.0) / total * 1e6 if total else 0.0
         text = ", ".join(f"{kind} {count:,}" for kind, count in kinds)
-        lines.append([row.name, f"{total:,}", f"{each:.0f}", text])
+        lines.append([row.name, provider, f"{total:,}", f"{each:.0f}", text])
     return Sheet(
-        "Requests that reached vfsd, by kind", ["row", "all", "CPU µs each", "kinds"], lines, []
+        "Requests that reached vfsd, by kind",
+        ["row", "provider", "all", "CPU µs each", "kinds"],
+        lines,
+        [],
     )

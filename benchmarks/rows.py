@@ -12,6 +12,7 @@ Concurrency: rows of one system run in order; a later row finds what an earlier 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from measure import drop_caches, run_script
 
 SEQUENTIAL_MIB = 1024
 APPENDS = 200
+RANDOM_CALLS = 10_000
 
 Script = Callable[[Corpus], str]
 
@@ -96,6 +98,16 @@ def _read_big(_corpus: Corpus) -> str:
     return "dd if=big of=/dev/null bs=1M status=none"
 
 
+def _random(call: str) -> Script:
+    """Return a script that makes calls of 4 KiB at random places of `big`, whose seed is fixed."""
+    text = (
+        "import os, random; r = random.Random(7); fd = os.open('big', os.O_RDWR);"
+        " n = os.fstat(fd).st_size // 4096; b = bytes(range(256)) * 16\n"
+        f"for _ in range(min(n, {RANDOM_CALLS})): at = r.randrange(n) * 4096; {call}"
+    )
+    return lambda _corpus: f"{quote(sys.executable)} -S -E -c {quote(text)}"
+
+
 def _clone(corpus: Corpus) -> str:
     return f"git clone --quiet --no-hardlinks {quote(str(corpus.repository))} clone"
 
@@ -111,6 +123,14 @@ def _npm_ci(corpus: Corpus) -> str:
     return (
         f"mkdir npm; cd npm; cp {project}/package.json {project}/package-lock.json .;"
         " npm ci --offline --no-audit --no-fund --ignore-scripts --loglevel=error"
+    )
+
+
+def _pip(corpus: Corpus) -> str:
+    wheels = quote(str(corpus.wheels))
+    return (
+        f"{quote(sys.executable)} -m pip --disable-pip-version-check install --quiet --no-index"
+        f" --no-cache-dir --find-links {wheels} --target pip {wheels}/*.whl"
     )
 
 
@@ -131,9 +151,25 @@ ROWS = (
     Row("write-seq", "write 1 GiB", _write_big, corpus="chunk", before="rm -f big"),
     Row("read-seq-cold", "read 1 GiB, cold", _read_big, needs="big", corpus="chunk", cold=True),
     Row("read-seq-warm", "read 1 GiB, warm", _read_big, needs="big", corpus="chunk", warm=True),
+    Row(
+        "read-random",
+        "read 4 KiB at random, cold",
+        _random("os.pread(fd, 4096, at)"),
+        needs="big",
+        corpus="chunk",
+        cold=True,
+    ),
+    Row(
+        "write-random",
+        "write 4 KiB at random",
+        _random("os.pwrite(fd, b, at)"),
+        needs="big",
+        corpus="chunk",
+    ),
     Row("git-clone", "git clone", _clone, corpus="git", before="rm -rf clone big"),
     Row("git-status", "git status, warm", _status, needs="clone", corpus="git", warm=True),
     Row("npm-ci", "npm ci", _npm_ci, corpus="npm", before="rm -rf npm"),
+    Row("pip-install", "pip install", _pip, corpus="pip", before="rm -rf pip"),
     Row("stat-lower", "stat a lower tree, cold", _stat_lower, cold=True, lower=True),
     Row("read-lower", "read a lower tree, cold", _read_lower, cold=True, lower=True),
     Row("append-lower", "append to 200 lower files", _append_lower, lower=True),

@@ -21,8 +21,9 @@ import machine
 import report
 from catalogue import SYSTEMS, choose
 from corpus import Corpus
+from dotplot import dotplot
 from experiment import Results, layer_of_rounds, run_rounds, say, start_all
-from measure import Placement
+from measure import Placement, middle
 from rows import ROWS, select
 from table import markdown, show
 from workspace import workspace
@@ -66,6 +67,9 @@ def main() -> int:
     print(caption + "\n")
     for sheet in sheets:
         show(sheet)
+    if options.plot:
+        titles = {row.name: row.title.format(files=f"{files:,}") for row in rows}
+        options.plot.write_text(dotplot(times_of(results, titles), before))
     if options.json:
         write_json(options.json, caption, results)
     if options.record:
@@ -94,6 +98,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="which CPUs client and daemon run on (default: free)",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every sample to FILE")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="write a picture (SVG) to FILE")
     parser.add_argument(
         "--record", metavar="TITLE", help="append the tables to docs/PERFORMANCE.md"
     )
@@ -116,6 +121,17 @@ def environment(root: Path) -> dict[str, str]:
         # Without addresses in the lock file, an offline install cannot find the cached files.
         "npm_config_omit_lockfile_registry_resolved": "false",
     }
+
+
+def times_of(results: Results, titles: dict[str, str]) -> list[tuple[str, dict[str, float]]]:
+    """Return each row's title with the systems' median times."""
+    return [
+        (
+            title,
+            {name: middle(taken) for (key, name), taken in results.samples.items() if key == row},
+        )
+        for row, title in titles.items()
+    ]
 
 
 def write_json(path: Path, caption: str, results: Results) -> None:
