@@ -44,6 +44,7 @@ UNKEPT = (errno.EOPNOTSUPP, errno.EPERM)
 
 async def upper_directory(union: Union, node: OverlayNode) -> Node:
     """Return the directory's place in the upper, where it and those above it are brought up."""
+    node.covered = None
     if node.epoch != union.epoch:
         union.refresh(node)
     if node.upper is not None:

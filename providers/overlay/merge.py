@@ -139,14 +139,22 @@ async def from_below(
 ) -> Entry:
     """Return the entry for what was found in the lowers."""
     top = found[0]
-    kind = S_IFMT(stat.mode)
     tag = top.layer.tag
     if tag:
         number = union.lowers.minted.number(tag, top.node.number)
     else:
         number = await number_below(union, top)
-    if union.hard and number in union.hard and kind != DIRECTORY:
+    if union.hard and number in union.hard and S_IFMT(stat.mode) != DIRECTORY:
         return await _hard_linked(union, parent, name, top, number, stat)
+    return _seen_below(union, parent, name, found, number, stat)
+
+
+def _seen_below(
+    union: Union, parent: OverlayNode, name: bytes, found: list[Below], number: int, stat: Stat
+) -> Entry:
+    """Return the entry for what has that number, and is no hard link that was changed."""
+    top = found[0]
+    kind = S_IFMT(stat.mode)
     node = union.nodes.by_number.get(number)
     if node is not None:
         union.refresh(node)
@@ -262,6 +270,24 @@ async def names_in(union: Union, node: OverlayNode) -> list[bytes]:
     return names
 
 
+async def is_empty(union: Union, node: OverlayNode) -> bool:
+    """Say whether a directory shows no names; of the upper's, not all need to be looked at."""
+    union.refresh(node)
+    upper, covered = node.upper, node.covered
+    if upper is None or not covered:
+        return not await names_in(union, node)
+    provider = union.upper_provider
+    present = await provider.readdir(upper)
+    others = [name for name in present if name not in covered]
+    for entry in await provider.lookup_many(upper, others):
+        if entry is not None and not marks.is_whiteout(entry.stat):
+            return False
+    below = node.index
+    if below is None:
+        below = await merged_index(node.below) if node.below else {}
+    return below.keys() <= set(present)
+
+
 async def find_many(
     union: Union, parent: OverlayNode, names: Sequence[bytes]
 ) -> list[Entry | None]:
@@ -294,8 +320,12 @@ async def find_many(
             return found
         for place, entry in zip(asking, entries, strict=True):
             if entry is not None and not marks.is_whiteout(entry.stat):
-                below = [Below(layer, entry.node)]
-                found[place] = await from_below(union, parent, names[place], below, entry.stat)
+                below, name = [Below(layer, entry.node)], names[place]
+                if layer.tag and not union.hard:
+                    number = union.lowers.minted.number(layer.tag, entry.node.number)
+                    found[place] = _seen_below(union, parent, name, below, number, entry.stat)
+                else:
+                    found[place] = await from_below(union, parent, name, below, entry.stat)
         return found
     for place in asking:
         below, stat = await find_below(union, parent, names[place])

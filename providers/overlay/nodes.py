@@ -22,7 +22,7 @@ class OverlayNode(Node):
     """A file of the merged tree."""
 
     __slots__ = (
-        *("__weakref__", "below", "copied", "epoch", "index", "kind", "name", "opens"),
+        *("__weakref__", "below", "copied", "covered", "epoch", "index", "kind", "name", "opens"),
         *("parent", "plain", "removed", "upper"),
     )
 
@@ -44,6 +44,11 @@ class OverlayNode(Node):
         """Rises when `upper` changes: what handles compare with."""
         self.plain = False
         """A directory that holds no whiteouts, so that its listing needs no sifting."""
+        self.covered: set[bytes] | None = None
+        """For a directory: names at which whiteouts were made since anything else was done in it.
+
+        Whoever goes to its place in the upper to make something clears it (`upper_directory`).
+        """
         self.index: dict[bytes, tuple[int, ...]] | None = None
         """For a directory whose lowers are all sealed: each name, and in which of `below`."""
 

@@ -291,7 +291,7 @@ class OverlayProvider(Provider):
         union = self._union
         while True:
             try:
-                async with union.turn:
+                async with self._union.turn_for(parent):
                     entry, handle = await making.create(union, parent, name, mode, flags, caller)
             except FileExistsError:
                 if flags & os.O_EXCL:
@@ -312,17 +312,17 @@ class OverlayProvider(Provider):
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
         assert isinstance(parent, OverlayNode)
-        async with self._union.turn:
+        async with self._union.turn_for(parent):
             return await making.mknod(self._union, parent, name, mode, rdev, caller)
 
     async def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         assert isinstance(parent, OverlayNode)
-        async with self._union.turn:
+        async with self._union.turn_for(parent):
             return await making.mkdir(self._union, parent, name, mode, caller)
 
     async def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
         assert isinstance(parent, OverlayNode)
-        async with self._union.turn:
+        async with self._union.turn_for(parent):
             return await making.symlink(self._union, parent, name, target, caller)
 
     async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
@@ -333,7 +333,7 @@ class OverlayProvider(Provider):
 
     async def unlink(self, parent: Node, name: bytes) -> None:
         assert isinstance(parent, OverlayNode)
-        async with self._union.turn:
+        async with self._union.turn_for(parent):
             making.check_parent(self._union, parent)
             await removing.unlink(self._union, parent, name)
 

@@ -35,7 +35,10 @@ async def unlink(union: Union, parent: OverlayNode, name: bytes) -> None:
     assert isinstance(node, OverlayNode)
     if node.is_directory:
         raise fail(errno.EISDIR, name)
+    covered = parent.covered
     await _uncover(union, parent, name, located)
+    if located.lower:
+        _cover(parent, name, covered)
     await lost_name(union, parent, name, node, located, located.entry.stat)
 
 
@@ -52,6 +55,12 @@ async def _uncover(union: Union, parent: OverlayNode, name: bytes, located: Loca
         await provider.rename(upper.work, await upper.staged_whiteout(), directory, name, 0)
     else:
         await upper.whiteout(directory, name)
+
+
+def _cover(parent: OverlayNode, name: bytes, before: set[bytes] | None) -> None:
+    """Remember that a whiteout was made, and those that were made `before`."""
+    covered = parent.covered = set() if before is None else before
+    covered.add(name)
 
 
 async def lost_name(
@@ -82,9 +91,12 @@ async def rmdir(union: Union, parent: OverlayNode, name: bytes) -> None:
     assert isinstance(node, OverlayNode)
     if not node.is_directory:
         raise fail(errno.ENOTDIR, name)
-    if await merge.names_in(union, node):
+    if not await merge.is_empty(union, node):
         raise fail(errno.ENOTEMPTY, name)
+    covered = parent.covered
     await remove_directory(union, parent, name, located)
+    if located.lower:
+        _cover(parent, name, covered)
     node.removed = True
     node.parent, node.name = None, b""
 

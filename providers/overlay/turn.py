@@ -19,11 +19,12 @@ import trio
 class Turn:
     """An async context manager, cheap when nobody waits."""
 
-    __slots__ = ("_held", "_lot", "_scope", "_suspends", "_torn")
+    __slots__ = ("_brief", "_held", "_lot", "_scope", "_suspends", "_torn")
 
     def __init__(self, *, suspends: bool) -> None:
         self._held = False
         self._suspends = suspends
+        self._brief = Brief(self)
         self._lot = trio.lowlevel.ParkingLot()
         self._scope: trio.CancelScope | None = None
         self._torn: trio.Event | None = None
@@ -49,11 +50,27 @@ class Turn:
         if self._scope is not None:
             scope, self._scope = self._scope, None
             swallowed = scope.__exit__(kind, error, trace)
+        self.pass_on()
+        return swallowed
+
+    def pass_on(self) -> None:
+        """Give the turn to who waits longest."""
         if self._lot:
             self._lot.unpark()
         else:
             self._held = False
-        return swallowed
+
+    @property
+    def brief(self) -> Turn | Brief:
+        """The turn for a change of one step, to be entered at once; it needs no shield then.
+
+        Where one would have to wait first, there may be more steps afterwards.
+        """
+        return self if self._held or not self._suspends else self._brief
+
+    def take(self) -> None:
+        """Take the turn, which nobody has."""
+        self._held = True
 
     @property
     def committed(self) -> bool:
@@ -74,3 +91,18 @@ class Turn:
         """Let a cancellation through, or not: while data is copied nothing is half done."""
         if self._scope is not None:
             self._scope.shield = not yes
+
+
+class Brief:
+    """The turn without its shield: what is one step is done or not, cancelled or not."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    async def __aenter__(self) -> None:
+        self._turn.take()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.pass_on()

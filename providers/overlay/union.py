@@ -17,7 +17,7 @@ from providers.overlay.layers import Below, Layer, Lowers
 from providers.overlay.marks import Flavour
 from providers.overlay.nodes import NodeTable, OverlayNode
 from providers.overlay.partial import Partial
-from providers.overlay.turn import Turn
+from providers.overlay.turn import Brief, Turn
 from providers.overlay.upper import Upper
 from vfsd.errors import fail
 from vfsd.provider import ROOT_NUMBER, Node, Provider, Stat
@@ -73,6 +73,13 @@ class Union:
     def writable(self) -> bool:
         return self.upper is not None and self.upper.writable
 
+    def turn_for(self, parent: OverlayNode) -> Turn | Brief:
+        """Return the turn, to be entered at once, for a change of one name in a directory."""
+        alone = parent.plain and not parent.below and parent.upper is not None
+        if alone and parent.epoch == self.epoch and not self.partial:
+            return self.turn.brief  # one call on the upper is all that it takes
+        return self.turn
+
     def need_upper(self) -> Upper:
         """Return the upper to change. EROFS."""
         if self.upper is None or not self.upper.writable:
@@ -92,7 +99,7 @@ class Union:
             layer = self.family[node.epoch]
             node.below = (Below(layer, node.upper), *node.below)
             node.upper = None
-            node.index = None
+            node.index = node.covered = None
             node.copied += 1
         node.epoch = self.epoch
 

@@ -207,22 +207,23 @@ class Access:
         """Make a call with a directory's fd and the file's name there; ESTALE at none of them."""
         for parent, name in places_of(node):
             try:
-                return await self._there(node, parent, name, call, change)
+                route = self.directory(parent, name)
+                slow = route.slow or node.slow
+                if route.held is not None and not slow:
+                    try:
+                        return call(route.held.fd, name)
+                    except OSError as error:
+                        if error.errno not in OUT_OF_FDS:
+                            raise  # `run` gives some back, and tries again
+                return await self._there(route, slow, name, call, change)
             except OSError as error:
                 if error.errno not in (errno.ESTALE, errno.ENOENT):
                     raise
         raise fail(errno.ESTALE)
 
     async def _there(
-        self,
-        node: HostNode,
-        parent: HostNode,
-        name: bytes,
-        call: Callable[[int, bytes], T],
-        change: bool,
+        self, route: Route, slow: bool, name: bytes, call: Callable[[int, bytes], T], change: bool
     ) -> T:
-        route = self.directory(parent, name)
-        slow = route.slow or node.slow
         result = await self.run(slow, lambda: call(route.fd(), name), change=change)
         self.keep(route)
         return result
