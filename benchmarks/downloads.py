@@ -1,4 +1,4 @@
-"""Peers that pip gives, kept in the user's cache: ratarmount, and pyfuse3's own example.
+"""What pip gives, kept in the user's cache: ratarmount, pyfuse3's own example, and py-spy.
 
 Neither becomes part of this project or of its environment: ratarmount lives in a virtual
 environment of its own, the example is unpacked from pyfuse3's source distribution and run in
@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RATARMOUNT = "1.3.0"
+PY_SPY = "0.4.3"
 DOWNLOAD_SECONDS = 300
 
 
@@ -33,11 +34,7 @@ def ratarmount_missing() -> str | None:
     program = _ratarmount()
     if program.exists():
         return None
-    environment = program.parent.parent
-    failure = _run([sys.executable, "-m", "venv", str(environment)]) or _run(
-        [str(environment / "bin" / "pip"), "install", "--quiet", f"ratarmount=={RATARMOUNT}"]
-    )
-    return failure and f"pip cannot install it: {failure}"
+    return _install(program, f"ratarmount=={RATARMOUNT}")
 
 
 def ratarmount_command(overlay: Path, source: Path, mountpoint: Path) -> list[str]:
@@ -47,6 +44,25 @@ def ratarmount_command(overlay: Path, source: Path, mountpoint: Path) -> list[st
 
 def _ratarmount() -> Path:
     return cache_directory() / f"ratarmount-{RATARMOUNT}" / "bin" / "ratarmount"
+
+
+@cache
+def py_spy_missing() -> str | None:
+    """Install py-spy, which profiles, unless it is there; return why it cannot be used."""
+    return None if py_spy().exists() else _install(py_spy(), f"py-spy=={PY_SPY}")
+
+
+def py_spy() -> Path:
+    """Return where py-spy is, once `py_spy_missing` said that it is there."""
+    return cache_directory() / f"py-spy-{PY_SPY}" / "bin" / "py-spy"
+
+
+def _install(program: Path, requirement: str) -> str | None:
+    environment = program.parent.parent
+    failure = _run([sys.executable, "-m", "venv", str(environment)]) or _run(
+        [str(environment / "bin" / "pip"), "install", "--quiet", requirement]
+    )
+    return failure and f"pip cannot install it: {failure}"
 
 
 @cache

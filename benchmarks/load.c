@@ -3,6 +3,7 @@
  *   stat   statx of "." that the kernel may not answer itself (AT_STATX_FORCE_SYNC)
  *   read   4 KiB at random places of a file of its own, past the kernel's cache (O_DIRECT)
  *   write  4 KiB at random places of a file of its own
+ *   make   mkdir and rmdir of one name: both of them are one call here
  *   big    1 MiB after the other into one file, which is cut at 1 GiB
  *
  * Prints: calls in all, the fewest and the most that one process made, and of one call the
@@ -70,17 +71,19 @@ static void work(const char *kind, int number, uint64_t end, struct shared *shar
 	srandom((unsigned)number);
 	memset(buffer, 'x', sizeof(buffer));
 	snprintf(name, sizeof(name), "load-%s-%d", kind, number);
-	if (*kind != 's') {
+	if (*kind != 's' && *kind != 'm') {
 		fd = open(name, O_RDWR | O_CREAT | (*kind == 'r' ? O_DIRECT : 0), 0644);
 		if (fd < 0 || (*kind != 'b' && pwrite(fd, buffer, OWN, 0) != OWN))
 			err(1, "%s", name);
 	}
 	while ((start = now()) < end) {
-		ssize_t done = 0, wanted = *kind == 's' ? 0 : *kind == 'b' ? CHUNK : PIECE;
+		ssize_t done = 0, wanted = strchr("sm", *kind) ? 0 : *kind == 'b' ? CHUNK : PIECE;
 		off_t at = (off_t)(random() % (OWN / PIECE)) * PIECE;
 
 		if (*kind == 's')
 			done = statx(AT_FDCWD, ".", AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &found);
+		else if (*kind == 'm')
+			done = mkdir(name, 0755) || rmdir(name) ? -1 : 0;
 		else if (*kind == 'r')
 			done = pread(fd, buffer, PIECE, at);
 		else if (*kind == 'w')
@@ -120,7 +123,7 @@ int main(int argc, char **argv)
 	struct shared *shared;
 
 	if (processes < 1 || processes > PROCESSES)
-		errx(2, "usage: load stat|read|write|big PROCESSES MILLISECONDS");
+		errx(2, "usage: load stat|read|write|make|big PROCESSES MILLISECONDS");
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		err(1, "mmap");
