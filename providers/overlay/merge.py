@@ -42,6 +42,9 @@ async def find(union: Union, parent: OverlayNode, name: bytes) -> Entry:
     if parent.epoch != union.epoch:
         union.refresh(parent)
     if parent.upper is not None:
+        if not parent.below:  # what is missing there is missing, and the upper says so
+            entry = await union.upper_provider.lookup(parent.upper, name)
+            return await in_upper(union, parent, name, entry)
         try:
             entry = await union.upper_provider.lookup(parent.upper, name)
         except FileNotFoundError:
