@@ -79,6 +79,10 @@ class DirectoryFds:
         if len(self._held) > self.limit:
             self._held.popitem(last=False)
 
+    def drop(self, number: int) -> None:
+        """Let the fd of one directory go."""
+        self._held.pop(number, None)
+
     def drop_if(self, unwanted: Callable[[int], bool]) -> None:
         """Let the fds of all directories go for whose number `unwanted` says so."""
         for number in [each for each in self._held if unwanted(each)]:

@@ -154,8 +154,8 @@ class Host(Provider):
     def _lost_name(self, node: HostNode | None, held: HeldFd | None) -> None:
         if node is None:
             return
-        self._strayed(node)
         if stat_module.S_ISDIR(node.kind):
+            self._access.fds.drop(node.number)  # it was empty: nothing is below it
             node.nlink = 0
         else:
             node.nlink -= 1
