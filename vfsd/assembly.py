@@ -120,8 +120,14 @@ async def open_named(
     return opened.provider
 
 
-async def open_stored(name: str, guard: Guard | None = None, *, writable: bool) -> Opened:
-    """Open a stored snapshot: read-only, or with a memory upper of its own.
+async def open_stored(
+    name: str,
+    guard: Guard | None = None,
+    *,
+    writable: bool,
+    limits: Mapping[str, str] | None = None,
+) -> Opened:
+    """Open a stored snapshot: read-only, or with a memory upper of its own, held to `limits`.
 
     It is leased until the provider, its snapshots and its forks are closed. NotFound, Damaged.
     """
@@ -144,7 +150,7 @@ async def open_stored(name: str, guard: Guard | None = None, *, writable: bool) 
                 await each.aclose()
         lease.close()
         raise
-    spare = MemoryProvider()
+    spare = await MemoryProvider.from_options(None, limits or {})
     upper = spare.fork() if writable else None
     provider = await OverlayProvider.over(upper, layers, spare=spare)
     ground = Ground(found.base, found.chain, found.name)

@@ -35,10 +35,9 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse.session import Session
 from vfsd.handles import HandleTable
+from vfsd.persist.trees import Trees
 from vfsd.reloading import Configured
-from vfsd.snapshots.lineage import Lineage
 from vfsd.snapshots.live import LiveSnapshots
-from vfsd.snapshots.storing import Storing
 from vfsd.supervision import Supervisor, has_terminal
 from vfsd.tree import Attachment, Tree
 from vfsd.version import __version__
@@ -60,6 +59,7 @@ class Daemon:
     def __init__(
         self,
         config: MountConfig,
+        trees: Trees,
         tree: Tree,
         handles: HandleTable,
         reread: Callable[[], MountConfig] | None = None,
@@ -69,9 +69,10 @@ class Daemon:
         self.config = config
         self.tree = tree
         self.handles = handles
-        self.lineage = Lineage()
+        self.trees = trees
+        self.lineage = trees.lineage
         self.snapshots = LiveSnapshots(self.lineage, self._close)
-        self.storing = Storing(self.lineage, self._close)
+        self.storing = trees.storing
         self.mountpoint = os.fsencode(config.mountpoint)
         self.session = Session(
             tree,
@@ -141,11 +142,10 @@ class Daemon:
         return attachment
 
     async def open_configured(self, config: AttachConfig) -> Provider:
-        """Open what the configuration attaches. Errors as `assembly.open_source`."""
-        opened = await assembly.open_source(config.source, config.options, self._refuse_loop)
-        if opened.ground is not None:
-            self.lineage.stands_on(opened.provider, opened.ground)
-        return opened.provider
+        """Open what the configuration attaches. Errors as `assembly.open_source`, `open_kept`."""
+        return await self.trees.open(
+            config.source, config.options, config.persist, self._refuse_loop
+        )
 
     async def discard(self, provider: Provider) -> None:
         """Close a provider that was opened and not attached."""
@@ -241,11 +241,7 @@ class Daemon:
 
     async def _close(self, provider: Provider) -> None:
         """Close a provider, also in a cancelled task; what it raises ends nothing else."""
-        with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-            try:
-                await provider.aclose()
-            except Exception:
-                log.exception("closing %s failed", provider.describe())
+        await self.trees.close(provider)
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Mount, call `ready` once the mount answers, serve until told to stop."""
@@ -261,8 +257,10 @@ class Daemon:
                     nursery.start_soon(self._obey, signals)
                     await self._serve(nursery, listener, ready)
             finally:
-                endpoint.close()
                 self.session.close()
+                # Whoever unmounts waits for the socket to go: all is stored by then.
+                await self.trees.store_all()
+                endpoint.close()
                 await self._close_all()
 
     async def _serve(
@@ -275,6 +273,7 @@ class Daemon:
         nursery.start_soon(self._end)
         await nursery.start(serve_control, self, listener)
         self._attend(self.tree.root)
+        self.trees.attend(nursery)
         async with self._reloading:
             await self.configured.start()
         await self.session.answers()
@@ -372,11 +371,17 @@ async def serve(
 
     UserError and OSError before the mount leave nothing behind.
     """
-    root = await assembly.open_source(config.source, config.options)
-    mountpoint = os.fsencode(config.mountpoint)
-    tree = Tree(root.provider, read_only=config.read_only, mountpoint=mountpoint)
-    tree.lists_provenance = config.list_provenance
-    daemon = Daemon(config, tree, HandleTable(), reread, foreground=foreground)
-    if root.ground is not None:
-        daemon.lineage.stands_on(root.provider, root.ground)
+    trees = Trees(close_provider)
+    root = await trees.open(config.source, config.options, config.persist)
+    tree = Tree(root, read_only=config.read_only, mountpoint=os.fsencode(config.mountpoint))
+    daemon = Daemon(config, trees, tree, HandleTable(), reread, foreground=foreground)
     await daemon.run(ready)
+
+
+async def close_provider(provider: Provider) -> None:
+    """Close a provider, also in a cancelled task; what it raises is logged."""
+    with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+        try:
+            await provider.aclose()
+        except Exception:
+            log.exception("closing %s failed", provider.describe())

@@ -23,8 +23,8 @@ from vfsd.config import MountConfig
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
-CLEAR_ATTEMPTS = 50
-"""Looks, 20 ms apart, for a daemon to end after its mount is gone."""
+CLEAR_ATTEMPTS = 6000
+"""Looks, 20 ms apart, for a daemon to end after its mount is gone: it may have to store a tree."""
 
 OWN_END_ATTEMPTS = 10
 """As many of them before it is told to: another mount namespace may have a copy of the mount."""

@@ -53,9 +53,9 @@ def pack_view(view: TreeView, writer: ArchiveWriter, told: Told | None = None) -
                 writer.add_link(inner, first)
             elif stat_module.S_ISREG(stat.mode):
                 with view.open(inner) as file:
-                    pieces = _pieces(file, stat)
+                    parts = pieces(file, stat)
                     xattrs = view.xattrs(inner)
-                    size_bytes += writer.add_file(inner, _attributes(stat), pieces, xattrs)
+                    size_bytes += writer.add_file(inner, _attributes(stat), parts, xattrs)
             elif stat_module.S_ISLNK(stat.mode):
                 target = view.readlink(inner)
                 writer.add_symlink(inner, _attributes(stat), target, view.xattrs(inner))
@@ -71,7 +71,7 @@ def _attributes(stat: Stat) -> Attributes:
     return Attributes(stat.mode, stat.uid, stat.gid, stat.mtime_ns, stat.rdev)
 
 
-def _pieces(file: BinaryIO, stat: Stat) -> Iterator[Piece]:
+def pieces(file: BinaryIO, stat: Stat) -> Iterator[Piece]:
     """Yield the file's content, holes as such; as much as there is if it is shorter now."""
     offset, size = 0, stat.size
     sparse = stat.blocks * 512 < size

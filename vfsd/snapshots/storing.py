@@ -103,6 +103,21 @@ class Storing:
         Cancelled or failed, it leaves the store as it was.
         """
         frozen = await between_changes(tree.snapshot)
+        return await self.store_frozen(
+            name, tree, frozen, replace=replace, command=command, told=told
+        )
+
+    async def store_frozen(
+        self,
+        name: str,
+        tree: Provider,
+        frozen: Provider,
+        *,
+        replace: bool = False,
+        command: Sequence[bytes] = (),
+        told: Told | None = None,
+    ) -> Stored:
+        """Store `frozen`, a snapshot of `tree` that is this call's from then on; as `store`."""
         past = self._lineage.past(tree)
         keep = False
         try:

@@ -1,0 +1,1 @@
+"""Trees in memory that outlive their daemon."""
