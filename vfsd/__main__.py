@@ -2,6 +2,6 @@
 
 import sys
 
-from vfsd.cli.main import main
+from vfsd.cli.main import program
 
-sys.exit(main())
+sys.exit(program())

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.fuse, pytest.mark.bwrap]
 SLOW = {
     *("trio", "msgpack", "xxhash", "pyfuse3", "rich", "asyncio", "subprocess", "json", "pathlib"),
     *("argparse", "dataclasses", "shutil", "tempfile", "socket", "logging", "vfsd.runtime"),
+    *("inspect", "ast", "random", "hashlib", "datetime", "importlib.metadata", "vfsd.snapshots"),
 }
 """Each of these takes some milliseconds; a bare bwrap takes five in all."""
 

@@ -11,6 +11,7 @@ Source: PR_SET_PDEATHSIG(2const).
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ def serve(
     The fd `report` is closed once the mount answers; if it does not come up, an exit code and a
     sentence are written to it. `parent` is who must be there.
     """
+    gc.enable()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return 1

@@ -12,6 +12,7 @@ by this process: after SIGKILL they are free, and what was staged is removed by 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import ExitStack, suppress
 
@@ -185,7 +186,20 @@ class Keeping:
             return None
         place = self._stack.enter_context(self._store.stage()).part("run")
         os.mkdir(place, 0o700)
+        self._check_whiteouts(place)
         return place
+
+    def _check_whiteouts(self, place: str) -> None:
+        """Refuse a store where no deletion could be kept: on overlayfs, as in many containers."""
+        probe = os.path.join(place, "whiteout")
+        try:
+            os.mknod(probe, stat.S_IFCHR, 0)
+        except OSError as error:
+            raise UserError(
+                f"the store in {self._store.place.root} is on a file system that cannot hold a"
+                f" layer ({error.strerror}); set XDG_STATE_HOME to a directory on another one"
+            ) from error
+        os.unlink(probe)
 
 
 def forked_name(given: Given) -> str | None:

@@ -18,6 +18,7 @@ Sources: bwrap(1), --json-status-fd, --args; signal(7); pidfd_open(2); posix_spa
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -72,6 +73,8 @@ def run(
     cannot be mounted. The first of the
     `attendants` stands nearest to bwrap, and hears of the end first.
     """
+    # A run can last for days; a start is too short for it (vfsd/cli/main.py).
+    gc.enable()
     open_missing_streams()
     status_read, status_write = pipe()
     go_read, go_write = pipe()

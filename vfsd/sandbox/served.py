@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -98,9 +99,18 @@ class Served(Attendant):
     def ended(self, code: int) -> int:
         """Have everything that was written in the layer, and open that."""
         self._mount.close()
+        with suppress(FileExistsError):
+            self._make_empty()
         with suppress(OSError):
             self.upper = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return code
+
+    def _make_empty(self) -> None:
+        """Make the layer of a command that changed nothing: it shows as the base's root does."""
+        os.mkdir(self.tree, 0o700)
+        below = os.stat(self.lowers[0])
+        os.utime(self.tree, ns=(below.st_atime_ns, below.st_mtime_ns))
+        os.chmod(self.tree, stat.S_IMODE(below.st_mode))
 
     def close(self) -> None:
         """End the daemon, also where the run never came to its end."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -152,6 +154,60 @@ for level in range(1200):
     person.vfsd("snapshot", "verify", "warm")
     person.vfsd("snapshot", "rm", "warm")
     assert snapshots(person) == []
+
+
+def private(person, script: str) -> str:
+    """Run a shell script with mounts of its own; return what it says on both streams."""
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", sys.executable]
+    done = subprocess.run(
+        words, cwd=person.path, env=person.environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_store_where_no_layer_can_be_is_refused_with_what_to_do(person, engine):
+    if person.become:
+        pytest.skip("root mounts, and runs it")
+    said = private(
+        person,
+        "cd ..; mkdir lower state space; mount -t tmpfs none space; mkdir space/upper space/work;"
+        " mount -t overlay -o lowerdir=lower,upperdir=space/upper,workdir=space/work none state;"
+        f" cd project; $1 -m vfsd run --engine {engine} --save warm -- touch ran; test $? = 125",
+    )
+    assert "cannot hold a layer" in said
+    assert "set XDG_STATE_HOME to a directory on another one" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_what_is_mounted_below_the_base_shows_or_nothing_runs(person):
+    """The kernel's overlay would show what is under a mount: it refuses, and the other does it."""
+    if person.become:
+        pytest.skip("root mounts, and runs it")
+    person.write("at/under", "x")
+    said = private(
+        person,
+        "mount -t tmpfs none at; touch at/over; for e in auto fuse; do"
+        " $1 -m vfsd run --quiet --engine $e -- ls at || exit; done;"
+        " $1 -m vfsd run --quiet --engine kernel -- ls at; test $? = 125",
+    )
+    assert said.splitlines()[:2] == ["over", "over"]
+    assert "under" not in said
+    assert "the kernel mounts no overlayfs over this base" in said
+
+
+def test_of_a_command_that_changes_nothing_an_empty_layer_is_kept(person, engine):
+    person.write("file", "x\n")
+    person.path.chmod(0o751)
+    mtime_ns = os.stat(person.path).st_mtime_ns
+    done = person.done("run", "--engine", engine, "--save", "warm", "--apply", "--", "cat", "file")
+    assert done.returncode == 0, done.stderr
+    assert "no changes; kept as warm" in done.stderr
+    seen = person.sh("cat file; stat -c %a .", "--from", "warm", "--engine", engine)
+    assert seen == "x\n751\n"
+    assert os.stat(person.path).st_mtime_ns == mtime_ns
 
 
 def test_kept_and_applied(person):
