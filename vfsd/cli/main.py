@@ -59,9 +59,10 @@ def program() -> int:
         return main()
     gc.disable()
     code = main()
-    with suppress(OSError, ValueError):  # nobody reads it, or it was closed
-        sys.stdout.flush()
-        sys.stderr.flush()
+    # Either can be None, where it was closed when we started.
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 
