@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,21 +74,12 @@ class Attachment:
         if self.pins and (node.number, name) in self.pins:
             raise fail(errno.EBUSY, name)
 
-    @contextmanager
-    def leaving(self, *places: tuple[Node, bytes]) -> Iterator[None]:
+    def leaving(self, *places: tuple[Node, bytes]) -> Leaving:
         """Keep attach points from names that the block removes or renames, which may take long.
 
-        EBUSY if one is, or leads to, an attach point already.
+        Entering raises EBUSY if one is, or leads to, an attach point already.
         """
-        keys = [(node.number, name) for node, name in places]
-        for key in keys:
-            if key in self.pins:
-                raise fail(errno.EBUSY, key[1])
-        self.leaves.update(keys)
-        try:
-            yield
-        finally:
-            self.leaves -= Counter(keys)
+        return Leaving(self, places)
 
     def opening(self) -> Opening:
         """Count as in use while the block opens a file, so that nobody closes the provider."""
@@ -116,6 +105,33 @@ class Opening:
 
     def __exit__(self, *_: object) -> None:
         self._attachment.let_go()
+
+
+class Leaving:
+    """Names that are about to go from an attachment; on the hot path, as `Opening` is."""
+
+    __slots__ = ("_attachment", "_keys")
+
+    def __init__(self, attachment: Attachment, places: tuple[tuple[Node, bytes], ...]) -> None:
+        self._attachment = attachment
+        self._keys = [(node.number, name) for node, name in places]
+
+    def __enter__(self) -> None:
+        pins, leaves = self._attachment.pins, self._attachment.leaves
+        for key in self._keys:
+            if key in pins:
+                raise fail(errno.EBUSY, key[1])
+        for key in self._keys:
+            leaves[key] = leaves.get(key, 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        leaves = self._attachment.leaves
+        for key in self._keys:
+            left = leaves[key] - 1
+            if left:
+                leaves[key] = left
+            else:
+                del leaves[key]
 
 
 class Place(NamedTuple):
