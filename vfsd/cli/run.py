@@ -95,11 +95,16 @@ def _run(given: Given) -> int:
                 )
             record.tell("none", base.told)
             return _isolated(given, base, limits, record, guardian, base.lowers[0], ())
-        staged = None if keeping is None else keeping.place
-        place = staged if staged is not None else layer_place(given, stack)
-        if place is not None and limits.disk_bytes is not None:
-            raise UserError("--disk cannot limit a layer that is kept; leave one of them out")
+        if limits.disk_bytes is not None and given.has("--layer"):
+            raise UserError(
+                "--disk limits a layer in memory, and --layer has it in a directory; leave one of"
+                " them out, or keep it with --save"
+            )
         sized = () if limits.disk_bytes is None else (f"size={limits.disk_bytes}",)
+        # A layer of limited size is in memory, and copied if it is kept: no limit is known for
+        # a directory that every user of every file system may set.
+        staged = None if keeping is None or sized else keeping.place
+        place = staged if staged is not None else layer_place(given, stack)
 
         def through(layer: Overlaid | Served) -> int:
             stack.enter_context(closing(layer))
@@ -120,12 +125,15 @@ def _run(given: Given) -> int:
                 if engine == "kernel" or not failed.is_the_engine_s:
                     raise
                 say(f"{failed.why}; the fuse engine does it")
-        if sized:
-            raise UserError("--disk cannot be held by the fuse engine; leave it out")
+        if sized and keeping is not None and keeping.place is not None:
+            raise UserError(
+                "--disk with a layer that is kept takes the kernel engine ('vfsd doctor' says what"
+                " it lacks here); leave --disk out, or what keeps it"
+            )
         from vfsd.cli.companion import serve
         from vfsd.sandbox.served import Served
 
-        return through(Served(serve, base.lowers, place or record.directory, record.directory))
+        return through(Served(serve, base.lowers, place, record.directory, limits.disk_bytes))
 
 
 def _keeping(given: Given, record: Run, stack: ExitStack) -> Keeping | None:
@@ -190,4 +198,8 @@ def _natively(given: Given) -> int:
 
 
 def _changes(layer: Overlaid | Served) -> Changes:
-    return Changes() if layer.upper is None else count(layer.upper, layer.lowers)
+    return (
+        Changes(more=layer.tree is None)
+        if layer.upper is None
+        else count(layer.upper, layer.lowers)
+    )

@@ -92,7 +92,7 @@ class Keeping:
 
     def _save(self, name: str, layer: Overlaid | Served, *, replace: bool) -> None:
         lease = self._lease
-        tree = layer.tree
+        tree = self._copied(layer) if layer.tree is None else layer.tree
         if lease is None and self.base.below is None:
             tree = self._complete(tree)
         self._store.save_directory(
@@ -108,6 +108,17 @@ class Keeping:
         # Where that cannot be started, `vfsd gc` does it.
         with suppress(OSError):
             settle_in_background(self._store, name)
+
+    def _copied(self, layer: Overlaid | Served) -> str:
+        """Return a directory with the layer, which is in memory, on the store's file system."""
+        from vfsd.snapshots.hosttree import HostTree
+        from vfsd.snapshots.writing import write_tree
+
+        assert self.place is not None
+        tree = os.path.join(self.place, "tree")
+        with HostTree(f"/proc/self/fd/{layer.upper}", marks=True, kind="layer") as view:
+            write_tree(view, tree)
+        return tree
 
     def _complete(self, tree: str) -> str:
         """Return a directory with the layer and the base, which goes with the run or at any time.

@@ -63,9 +63,9 @@ class Overlaid(Attendant):
             self._upper = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @property
-    def tree(self) -> str:
+    def tree(self) -> str | None:
         """The layer's path, where it is in a directory."""
-        return os.path.join(self._place, "tree")
+        return os.path.join(self._place, "tree") if self._in_directory else None
 
     @property
     def upper(self) -> int | None:

@@ -72,18 +72,31 @@ class PrivateMount:
 
 
 class Served(Attendant):
-    """An overlay for one run, as `Overlaid`. `place` keeps the layer, `directory` is the run's."""
+    """An overlay for one run, as `Overlaid`. `place` keeps the layer, `directory` is the run's.
+
+    With `size_bytes` the layer is in the daemon's memory, holds so much, and ends with it.
+    """
 
     name = "fuse"
 
-    def __init__(self, serve: Serve, lowers: Sequence[str], place: str, directory: str) -> None:
+    def __init__(
+        self,
+        serve: Serve,
+        lowers: Sequence[str],
+        place: str | None,
+        directory: str,
+        size_bytes: int | None = None,
+    ) -> None:
         self.lowers = tuple(lowers)
-        upper = os.path.join(place, "upper")
-        os.makedirs(upper, 0o700, exist_ok=True)
-        self.tree = os.path.join(upper, "layers", "1")
+        self.tree: str | None = None
         self.upper: int | None = None
         sources = join_sources(f"passthrough:{lower}" for lower in lowers)
-        options = {"lower": sources, "upper": f"passthrough:{upper}"}
+        options = {"lower": sources, "upper": "memory", "size": str(size_bytes)}
+        if size_bytes is None:
+            upper = os.path.join(directory if place is None else place, "upper")
+            os.makedirs(upper, 0o700, exist_ok=True)
+            self.tree = os.path.join(upper, "layers", "1")
+            options = {"lower": sources, "upper": f"passthrough:{upper}"}
         self._mount = PrivateMount(
             serve,
             os.path.join(directory, "mount"),
@@ -99,18 +112,19 @@ class Served(Attendant):
     def ended(self, code: int) -> int:
         """Have everything that was written in the layer, and open that."""
         self._mount.close()
-        with suppress(FileExistsError):
-            self._make_empty()
-        with suppress(OSError):
-            self.upper = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self.tree is not None:
+            with suppress(FileExistsError):
+                self._make_empty(self.tree)
+            with suppress(OSError):
+                self.upper = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return code
 
-    def _make_empty(self) -> None:
+    def _make_empty(self, tree: str) -> None:
         """Make the layer of a command that changed nothing: it shows as the base's root does."""
-        os.mkdir(self.tree, 0o700)
+        os.mkdir(tree, 0o700)
         below = os.stat(self.lowers[0])
-        os.utime(self.tree, ns=(below.st_atime_ns, below.st_mtime_ns))
-        os.chmod(self.tree, stat.S_IMODE(below.st_mode))
+        os.utime(tree, ns=(below.st_atime_ns, below.st_mtime_ns))
+        os.chmod(tree, stat.S_IMODE(below.st_mode))
 
     def close(self) -> None:
         """End the daemon, also where the run never came to its end."""

@@ -172,10 +172,10 @@ def test_elsewhere_inside_no_path_of_the_host_is_told(project, engine):
     assert str(project.root) not in seen
 
 
-def test_a_full_layer_is_full(project):
+def test_a_full_layer_is_full(project, engine):
     seen = project.sh(
         "dd if=/dev/zero of=big bs=64k count=100 2>&1 || :; df --output=size . | tail -1",
-        *("--disk", "2M"),
+        *("--disk", "2M", "--engine", engine),
     )
     assert "No space left on device" in seen
     assert seen.split()[-1] == "2048"

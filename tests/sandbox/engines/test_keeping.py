@@ -210,6 +210,34 @@ def test_of_a_command_that_changes_nothing_an_empty_layer_is_kept(person, engine
     assert os.stat(person.path).st_mtime_ns == mtime_ns
 
 
+def test_a_layer_of_limited_size_is_kept_all_the_same(person):
+    """It is in memory then, and what is moved out of there is still a layer."""
+    for name in ("gone", "replaced/old", "changed", "linked"):
+        person.write(name, "1\n")
+    script = """
+        dd if=/dev/zero of=big bs=64k count=100 2>/dev/null && exit 9
+        rm -r big gone replaced; mkdir replaced; echo 2 >replaced/new; echo 2 >>changed
+        ln linked other; echo 2 >>other; mkfifo fifo; ln -s gone link; mkdir sub; chmod 555 sub
+    """
+    words = ("--disk", "2M", "--engine", "kernel")
+    person.sh(script, *words, "--save", "warm", "--apply")
+    for seen in (person.path, None):
+        look = "ls -RA; cat replaced/new changed linked; stat -c %a sub;"
+        look += " stat -c %a.%h linked; readlink link"
+        told = (
+            subprocess.run(["sh", "-c", look], cwd=seen, capture_output=True, text=True).stdout
+            if seen
+            else person.sh(look, "--from", "warm")
+        )
+        assert told == (
+            ".:\nchanged\nfifo\nlink\nlinked\nother\nreplaced\nsub\n\n./replaced:\nnew\n\n"
+            "./sub:\n2\n1\n2\n1\n2\n555\n644.2\ngone\n"
+        )
+    said = person.vfsd("run", "--disk", "2M", "--layer", person.root / "run/l", "--", "true",
+                       code=125)  # fmt: skip
+    assert "keep it with --save" in said
+
+
 def test_kept_and_applied(person):
     person.sh("echo 1 >file", "--save", "both", "--apply")
     assert (person.path / "file").read_text() == "1\n"
