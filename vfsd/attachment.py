@@ -41,6 +41,8 @@ class Attachment:
     name: bytes = b""
     hides: bool = False
     """True: the attach point's own directory has content, which this hides."""
+    hidden: bool = False
+    """No listing names it, and not everybody finds it (vfsd/hidden.py)."""
     open_count: int = 0
     """Files open in it, those that are being opened included."""
     attached: bool = True

@@ -52,6 +52,8 @@ class MountConfig:
     xattrs: bool = True
     list_provenance: bool = False
     """List the virtual extended attributes (vfsd/provenance.py) as well."""
+    meta: bool = True
+    """Show the directory `.vfsd` at the root (vfsd/meta.py)."""
     hot_loop: bool = True
     """Serve with vfsd/fuse/servingloop.py; False: with pyfuse3's own loop."""
     poll_us: int = 50

@@ -35,6 +35,7 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse.session import Session
 from vfsd.handles import HandleTable
+from vfsd.meta import show_meta
 from vfsd.persist.trees import Trees
 from vfsd.reloading import Configured
 from vfsd.snapshots.live import LiveSnapshots
@@ -276,6 +277,8 @@ class Daemon:
         self.trees.attend(nursery)
         async with self._reloading:
             await self.configured.start()
+        if self.config.meta:
+            await nursery.start(show_meta, self.tree, self)
         await self.session.answers()
         _settle_memory()
         await ready()

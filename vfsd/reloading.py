@@ -30,7 +30,7 @@ LIMITS = frozenset({"size", "inodes"})
 
 FIXED = (
     *("mountpoint", "source", "read_only", "persist"),
-    *("allow_other", "xattrs", "list_provenance", "hot_loop", "poll_us"),
+    *("allow_other", "xattrs", "list_provenance", "meta", "hot_loop", "poll_us"),
 )
 """What needs a new mount."""
 

@@ -193,7 +193,7 @@ class Tree:
                     b"/".join(names),
                     view,
                     provider,
-                    self._take_index(),
+                    self.take_index(),
                     read_only,
                     host=host,
                     host_node=node,
@@ -259,7 +259,8 @@ class Tree:
                     await host.provider.rmdir(node, name)
                     self.changed(host, Change(node, name))
 
-    def _take_index(self) -> int:
+    def take_index(self) -> int:
+        """Return a number that no attachment of this tree has had. ENFILE."""
         if self._next_index >= INDEX_LIMIT:
             raise fail(errno.ENFILE)
         self._next_index += 1
@@ -351,6 +352,9 @@ class Tree:
         place, entry = await self.resolve(b"/".join(names[:-1]))
         if not stat_module.S_ISDIR(entry.stat.mode):
             raise fail(errno.ENOTDIR, path)
+        inner = place.attachment.nested.get((place.node.number, names[-1]))
+        if inner is not None and inner.hidden:
+            raise fail(errno.EBUSY, path)
         return place, names[-1]
 
     def _inside(self, target: bytes) -> bytes:

@@ -87,6 +87,7 @@ def _mount(file: ConfigFile) -> Shown:
             "allow-nonempty": bool(file.mount.get("allow-nonempty", False)),
             "xattrs": config.xattrs,
             "list-provenance": config.list_provenance,
+            "meta": config.meta,
             "loop": "hot" if config.hot_loop else "stock",
             "poll-us": config.poll_us,
             "log-level": config.log_level,

@@ -80,7 +80,12 @@ def _arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--times", action="store_true", help="files that differ in time alone, too")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if they differ")
     parser.add_argument("-q", "--quiet", action="store_true", help="no output, only --exit-code")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="default: auto, on a terminal and without NO_COLOR",
+    )
     given = parser.parse_args(arguments)
     if given.zero and not (given.name_only or given.name_status):
         raise UserError("-z goes with --name-only or --name-status", ExitCode.USAGE)

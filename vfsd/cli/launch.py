@@ -61,7 +61,7 @@ def background(config: MountConfig, reread: Reread) -> int:
 
     UserError with the daemon's own words if it does not come up.
     """
-    log_path = _log_path(config)
+    log_path = log_of(config.mountpoint)
     log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     reader, writer = os.pipe()
     if os.fork() == 0:
@@ -128,9 +128,10 @@ def _redirect(log_path: Path) -> None:
     os.close(log)
 
 
-def _log_path(config: MountConfig) -> Path:
+def log_of(mountpoint: str) -> Path:
+    """Return where a daemon in the background logs."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    key = short_key(os.fsencode(config.mountpoint))
+    key = short_key(os.fsencode(mountpoint))
     return Path(state, "vfsd", "log", f"{key:016x}.log")
 
 

@@ -22,7 +22,10 @@ VERBS = {
     "mount": ("vfsd.cli.mount", "serve a tree of files at a directory"),
     "unmount": ("vfsd.cli.mount", "stop the daemon that serves a directory"),
     "status": ("vfsd.cli.status", "show what is mounted and attached"),
+    "tree": ("vfsd.cli.tree", "show what is attached where"),
     "top": ("vfsd.cli.top", "show what a mount is asked, live, and by whom"),
+    "events": ("vfsd.cli.events", "show what changes in a tree, as it happens"),
+    "logs": ("vfsd.cli.logs", "show what the daemon of a mount logged"),
     "attach": ("vfsd.cli.attach", "attach a provider at a prefix of a mounted tree"),
     "detach": ("vfsd.cli.attach", "take an attached provider away"),
     "fork": ("vfsd.cli.fork", "attach a writable tree that begins as a snapshot"),
@@ -44,6 +47,7 @@ VERBS = {
     "list": ("vfsd.cli.archives", "list what an archive holds, without mounting it"),
     "config": ("vfsd.cli.config", "check configuration files, and show what they come to"),
     "service": ("vfsd.cli.service", "have systemd mount at login, and after a crash"),
+    "completion": ("vfsd.cli.completion", "print what makes a shell complete vfsd's words"),
     "doctor": ("vfsd.cli.doctor", "say what this machine lacks, and what mends it"),
 }
 
@@ -91,6 +95,10 @@ def main() -> int:
         return ExitCode.OK
     except OSError as error:
         return _complain(_sentence(error), exit_code_of(error))
+    except SystemExit as end:
+        if end.code == ExitCode.USAGE:
+            _hint(verb, arguments[1:])
+        raise
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
 
@@ -108,6 +116,15 @@ def _unknown(verb: str) -> str:
     near = get_close_matches(verb, VERBS, n=1)
     hint = f"did you mean 'vfsd {near[0]}'?" if near else "'vfsd --help' lists the verbs."
     return f"there is no verb {verb!r}; {hint}"
+
+
+def _hint(verb: str, arguments: list[str]) -> None:
+    """After argparse refused an option: say which one may have been meant."""
+    from vfsd.cli.parsers import nearest
+
+    near = nearest(verb, arguments)
+    if near is not None:
+        print(f"vfsd: did you mean {near}?", file=sys.stderr)
 
 
 def _sentence(error: OSError) -> str:

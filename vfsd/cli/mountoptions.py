@@ -71,6 +71,8 @@ def asked(arguments: list[str]) -> Asked:
         fields["allow_other"] = True
     if given.no_xattrs:
         fields["xattrs"] = False
+    if given.no_meta:
+        fields["meta"] = False
     if given.list_provenance:
         fields["list_provenance"] = True
     in_file = said is not None and bool(said.mount.get("allow-nonempty", False))
@@ -135,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
         help="list the attributes user.vfsd.* as well, which say where a file comes from",
     )
     parser.add_argument(
+        "--no-meta", action="store_true", help="no hidden directory .vfsd at the root"
+    )
+    parser.add_argument(
         "--allow-nonempty", action="store_true", help="hide what the directory holds"
     )
     parser.add_argument(
@@ -146,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="poll up to N microseconds for a next request before sleeping (0: never; default: 50)",
     )
-    parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING"))
+    parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING"), help="default: INFO")
     return parser
 
 

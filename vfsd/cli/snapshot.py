@@ -30,8 +30,12 @@ def main(verb: str, arguments: list[str]) -> int:
         print("\n".join(["usage: vfsd snapshot VERB ...", "", *rows]))
         return ExitCode.OK if arguments else ExitCode.USAGE
     if name not in VERBS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, VERBS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "'vfsd snapshot --help' lists them"
         raise UserError(
-            f"there is no verb {name!r} for snapshots; 'vfsd snapshot --help' lists them",
+            f"there is no verb {name!r} for snapshots; {hint}",
             ExitCode.USAGE,
         )
     module, function, _ = VERBS[name]

@@ -28,7 +28,7 @@ def main(verb: str, arguments: list[str]) -> int:
     parser.add_argument("path", nargs="?", help="only the mount that holds this path")
     parser.add_argument("--json", action="store_true", help="as a JSON array")
     given = parser.parse_args(arguments)
-    found = [_ask(runtime.find(given.path))] if given.path else _all()
+    found = [ask(runtime.find(given.path))] if given.path else everything()
     if given.json:
         print(json.dumps(found, indent=2))
     elif found:
@@ -38,14 +38,15 @@ def main(verb: str, arguments: list[str]) -> int:
     return ExitCode.OK
 
 
-def _all() -> list[dict[str, Any]]:
+def everything() -> list[dict[str, Any]]:
+    """Return what is known of every mount, also of those whose daemon is gone."""
     mounts = runtime.mounts()
     found = [_look(mount) for mount in mounts]
     # A daemon of this user in another mount namespace has a socket and no mount here.
     known = {runtime.socket_path(mount.mountpoint) for mount in mounts}
     for path in runtime.sockets():
         if path not in known:
-            found.append(_ask(Served(path, b"", b"", os.geteuid())))
+            found.append(ask(Served(path, b"", b"", os.geteuid())))
     return found
 
 
@@ -56,14 +57,15 @@ def _look(mount: Mount) -> dict[str, Any]:
     except UserError as error:
         return {"mountpoint": shown, "state": "unknown", "detail": error.message}
     if socket is not None:
-        return _ask(Served(socket, mount.mountpoint, b"", mount.uid))
+        return ask(Served(socket, mount.mountpoint, b"", mount.uid))
     if mount.uid != os.geteuid() and os.geteuid() != 0:
         return {"mountpoint": shown, "state": "unknown", "detail": f"of user {mount.uid}"}
     detail = f"no daemon answers for it; 'vfsd unmount {shown}' clears it"
     return {"mountpoint": shown, "state": "dead", "detail": detail}
 
 
-def _ask(served: Served) -> dict[str, Any]:
+def ask(served: Served) -> dict[str, Any]:
+    """Return what a daemon says of itself, and that it is alive; or why that is not known."""
     shown = os.fsdecode(served.mountpoint)
     try:
         with Client(served, TIMEOUT_SECONDS) as client:

@@ -149,6 +149,7 @@ MOUNT = (
     Key("allow-nonempty", SWITCH, "false", "hide what the directory holds"),
     Key("xattrs", SWITCH, "true", "extended attributes"),
     Key("list-provenance", SWITCH, "false", "list the attributes `user.vfsd.*` as well"),
+    Key("meta", SWITCH, "true", "the hidden directory `.vfsd` at the root"),
     Key("loop", _one_of("hot", "stock"), '"hot"', "which loop serves requests"),
     Key("poll-us", Kind("a number from 0 to 10000", _number(0, 10_000)), "50", "see `--poll-us`"),
     Key("log-level", _one_of("DEBUG", "INFO", "WARNING"), '"INFO"', "how much is logged"),

@@ -26,6 +26,7 @@ SETTINGS = {
     "allow-other": "allow_other",
     "xattrs": "xattrs",
     "list-provenance": "list_provenance",
+    "meta": "meta",
     "poll-us": "poll_us",
     "log-level": "log_level",
 }

@@ -99,7 +99,7 @@ class Operations(pyfuse3.Operations):
         if attachment.nested:
             inner = attachment.nested.get((parent.node.number, name))
             if inner is not None:
-                return await self._replies.attach_point(parent, inner)
+                return await self._replies.attach_point(parent, inner, ctx)
         noted = self.door.noted
         try:
             entry = await attachment.provider.lookup(parent.node, name)

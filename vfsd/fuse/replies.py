@@ -11,17 +11,21 @@ Concurrency: a lookup is counted in the step in which its reply is certain.
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pyfuse3
 
 from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
+from vfsd.attributes import Caller
 from vfsd.contract import Entry, Handle
+from vfsd.errors import fail
 from vfsd.fuse.attrs import entry_attributes, negative_entry
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.shim import shim, weigh
 from vfsd.handles import Fh
+from vfsd.hidden import may_see
 
 
 class Replies:
@@ -43,12 +47,19 @@ class Replies:
         """Tell the kernel that a name is not there, which it keeps as well."""
         return negative_entry(attachment.cache_s if self._door.noted == noted else 0.0)
 
-    async def attach_point(self, parent: Inode, inner: Attachment) -> pyfuse3.EntryAttributes:
-        """Give the root of what is attached at a name in `parent` to the kernel."""
+    async def attach_point(
+        self, parent: Inode, inner: Attachment, caller: Caller
+    ) -> pyfuse3.EntryAttributes:
+        """Give the root of what is attached at a name in `parent` to the kernel.
+
+        ENOENT for what is hidden from the caller; the kernel asks again for everybody.
+        """
+        if inner.hidden and not may_see(caller.pid):
+            raise fail(errno.ENOENT, inner.name)
         weigh(inner)
         node, noted = inner.provider.root, self._door.noted
         stat = await inner.provider.getattr(node)
-        cache_s = inner.cache_s if self._door.noted == noted else 0.0
+        cache_s = inner.cache_s if self._door.noted == noted and not inner.hidden else 0.0
         reply = entry_attributes(mint(inner, node), stat, cache_s)
         self._inodes.remember(inner, node, parent.ino)
         return reply

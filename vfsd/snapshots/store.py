@@ -319,6 +319,11 @@ class Store:
             self.format_damage = damage
 
 
+def stored_names() -> list[str]:
+    """Return the names in the user's own store. UserError."""
+    return Store().names()
+
+
 def snapshots(store: Store) -> Iterator[Snapshot | tuple[str, Damaged]]:
     """Go through all snapshots; of a damaged one its name and what is wrong."""
     for name in store.names():
