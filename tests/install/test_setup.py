@@ -122,10 +122,25 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert where.stdout.startswith(str(prefix)), "it must not depend on the checkout"
+    share = prefix / "share"
+    assert (share / "man/man1/vfsd-run.1").read_text().startswith('.TH "VFSD-RUN"')
+    for script in (
+        "bash-completion/completions/vfsd",
+        "zsh/site-functions/_vfsd",
+        "fish/vendor_completions.d/vfsd.fish",
+    ):
+        assert "snapshot" in (share / script).read_text()
+    (share / "man/man1/vfsd-run.1").unlink()
+    (share / "man/man1/vfsd-run.1").write_text("somebody else's")
+    (share / "man/man1/vfsd-gone.1").symlink_to(prefix / "lib/vfsd/share/man/man1/vfsd-gone.1")
     again = run("scripts/install", "install", prefix)
     assert again.returncode == 0, again.stdout
+    assert not (share / "man/man1/vfsd-gone.1").is_symlink()
     removed = run("scripts/install", "uninstall", prefix)
     assert removed.returncode == 0
+    foreign = share / "man/man1/vfsd-run.1"
+    assert foreign.read_text() == "somebody else's"
+    foreign.unlink()
     assert [path for path in prefix.rglob("*") if not path.is_dir()] == []
 
 
