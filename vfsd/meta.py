@@ -32,7 +32,7 @@ import re
 import stat as stat_module
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import trio
@@ -156,7 +156,9 @@ class MetaProvider(PathProvider):
     # -- snapshots ------------------------------------------------------------------------
 
     async def _names(self) -> list[str]:
-        stored = await trio.to_thread.run_sync(stored_names)
+        stored: list[str] = []
+        with suppress(UserError):  # there is no place for a store, so none is there
+            stored = await trio.to_thread.run_sync(stored_names)
         return sorted({*stored, *(each.name for each in self._known.snapshots)})
 
     @asynccontextmanager
