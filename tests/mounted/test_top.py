@@ -1,11 +1,16 @@
 """`vfsd top` over a real mount: what is asked is counted, by whom, and only while one looks."""
 
 import errno
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -154,6 +159,27 @@ def test_the_command_line_prints_text_when_piped_and_finds_the_only_mount(mount)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("requests/s")
     assert "\x1b" not in done.stdout
+
+
+def test_on_a_terminal_the_tables_are_drawn(mount):
+    ours, theirs = pty.openpty()
+    # Rich asks for the width, and a pty of none would fold every table.
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, 160, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-m", "vfsd", "top", str(mount.path), "-n", "2", "--interval", "0.05"],
+        env={**mount.environment, "TERM": "xterm"},
+        cwd=mount.root,
+        stdout=theirs,
+    ) as process:
+        os.close(theirs)
+        told = b""
+        with suppress(OSError):  # EIO: the other end is closed, which is the end
+            while piece := os.read(ours, 65536):
+                told += piece
+        os.close(ours)
+    assert process.returncode == 0
+    for word in (b"requests/s", b"handlers busy", b"attachment", b"process", b"\x1b["):
+        assert word in told
 
 
 @pytest.mark.parametrize(
