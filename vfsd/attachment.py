@@ -147,3 +147,10 @@ def check_same(source: Attachment, target: Attachment) -> None:
     """Raise EXDEV unless both are one attachment: links and renames do not cross."""
     if source is not target:
         raise fail(errno.EXDEV)
+
+
+def check_not_hidden(place: Place, name: bytes) -> None:
+    """Raise EBUSY if something hidden stands at `name`: a provider would make the name below it."""
+    inner = place.attachment.nested.get((place.node.number, name))
+    if inner is not None and inner.hidden:
+        raise fail(errno.EBUSY, name)

@@ -33,6 +33,7 @@ from vfsd.attachment import (
     CACHE_FOREVER_S,
     Attachment,
     Place,
+    check_not_hidden,
     check_same,
 )
 from vfsd.attributes import NAME_MAX, Caller
@@ -48,6 +49,7 @@ __all__ = [
     "Place",
     "Tree",
     "TreeListener",
+    "check_not_hidden",
     "check_same",
     "split_path",
 ]
@@ -352,9 +354,7 @@ class Tree:
         place, entry = await self.resolve(b"/".join(names[:-1]))
         if not stat_module.S_ISDIR(entry.stat.mode):
             raise fail(errno.ENOTDIR, path)
-        inner = place.attachment.nested.get((place.node.number, names[-1]))
-        if inner is not None and inner.hidden:
-            raise fail(errno.EBUSY, path)
+        check_not_hidden(place, names[-1])
         return place, names[-1]
 
     def _inside(self, target: bytes) -> bytes:

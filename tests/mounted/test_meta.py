@@ -69,6 +69,17 @@ def test_nobody_takes_the_name_or_writes_there(vfsd_mount):
     assert os.listdir(path) == ["d"]
 
 
+def test_a_copy_through_the_socket_does_not_make_it(vfsd_mount, tmp_path):
+    (tmp_path / ".vfsd").mkdir()
+    (tmp_path / ".vfsd/own").touch()
+    (tmp_path / "a").touch()
+    mount = vfsd_mount()
+    done = mount.vfsd("put", "-r", f"{tmp_path}/.", str(mount.path))
+    assert done.returncode != 0
+    assert "/.vfsd: Device or resource busy" in done.stderr
+    assert os.listdir(mount.path) == ["a"]
+
+
 def test_a_tree_that_has_the_name_keeps_it(vfsd_mount, tmp_path):
     (tmp_path / ".vfsd").mkdir()
     (tmp_path / ".vfsd/own").write_text("own")

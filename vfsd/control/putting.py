@@ -21,7 +21,7 @@ from vfsd.control.placing import apply, file_maker, install
 from vfsd.control.protocol import Put, PutEntry
 from vfsd.control.work import CHECKPOINT_EVERY, Work
 from vfsd.errors import fail
-from vfsd.tree import Place, check_same, split_path
+from vfsd.tree import Place, check_not_hidden, check_same, split_path
 
 
 async def put(work: Work, verb: Put) -> object:
@@ -60,6 +60,7 @@ class Batch:
             return
         parent = await self._directory(names[:-1])
         name = names[-1]
+        check_not_hidden(parent, name)
         match stat_module.S_IFMT(mode), content:
             case stat_module.S_IFREG, bytes(data):
                 maker = file_maker(self._work, parent, data, mode, mtime_ns)
