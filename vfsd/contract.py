@@ -34,6 +34,7 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple, Self
 
 from vfsd.attributes import Caller, SetAttr, Stat, StatFs, Traits
@@ -380,7 +381,7 @@ class Provider(ABC):
 
         O(1) in the size of the tree, atomic. Files keep their numbers, by which alone the
         nodes of both are told apart. EOPNOTSUPP where it cannot be had, EBUSY while a change
-        is half-way: to be tried again.
+        is half-way: to be tried again, or within `pause`.
         """
         raise fail(errno.EOPNOTSUPP)
 
@@ -388,6 +389,10 @@ class Provider(ABC):
         """Return a writable tree that starts as this one is now; neither sees the other's
         later writes. O(1) in the size of the tree, atomic. EOPNOTSUPP as for `snapshot`."""
         raise fail(errno.EOPNOTSUPP)
+
+    def pause(self) -> AbstractAsyncContextManager[None]:
+        """Make changes wait, so that `snapshot` and `fork` are not EBUSY; begins between two."""
+        return nullcontext()
 
     def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
         """Say whether `node` is known to be the same in `other`, where it is `other_node`.

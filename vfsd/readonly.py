@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from vfsd.attributes import Caller, SetAttr, Stat, StatFs, Traits
@@ -129,6 +130,9 @@ class ReadOnlyView(Provider):
 
     def snapshot(self) -> Provider:
         return self.inner.snapshot()
+
+    def pause(self) -> AbstractAsyncContextManager[None]:
+        return self.inner.pause()
 
     def fork(self) -> Provider:
         return self.inner.fork()

@@ -18,7 +18,9 @@ from vfsd.provider import Caller, Node, SetAttr, Stat
 
 async def setattr_of(union: Union, node: OverlayNode, changes: SetAttr, caller: Caller) -> Stat:
     """Change attributes and return all of them; what is cut off is not copied."""
-    union.need_upper()
+    upper = union.need_upper()
+    if upper.paused is not None:
+        await upper.resumed()
     if node.removed:
         union.check_there(node)
     if changes.size is not None and node.kind != stat_module.S_IFREG:
@@ -31,12 +33,11 @@ async def setattr_of(union: Union, node: OverlayNode, changes: SetAttr, caller: 
             stat = await union.upper_provider.setattr(inner, changes, caller)
             _cut(union, inner, changes.size)
     else:
-        upper = union.need_upper()
         upper.writing += 1  # no seal may come in between
         try:
             stat = await upper.provider.setattr(inner, changes, caller)
         finally:
-            upper.writing -= 1
+            upper.ended()
     return union.shown(node, stat)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat as stat_module
 
 from providers.overlay.copyup import bring_up, check_not_metacopy
 from providers.overlay.nodes import OverlayNode
@@ -21,6 +22,7 @@ from providers.overlay.upper import ROOT
 from vfsd.errors import fail
 from vfsd.provider import Caller, Handle, Identity, Stat
 
+WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 KEPT_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_DSYNC
 
 
@@ -112,21 +114,26 @@ class OverlayHandle(Handle):
             raise fail(errno.EBADF)
         if not union.writable:
             raise fail(errno.EROFS)
-        if node.epoch != union.epoch or node.upper is None:
+        upper = union.need_upper()
+        if (
+            node.epoch != union.epoch
+            or node.upper is None
+            or self._copied != node.copied
+            or upper.paused is not None
+        ):
+            # Both in one turn, and no step between that and the write: no seal comes in between.
             async with union.turn:
                 await bring_up(union, node)
-        if self._copied != node.copied:
-            inner = await self._follow()
+                inner = await self._follow()
         if union.partial and self._partial() is not None:
             return await self._write_partial(offset, data, back)
-        upper = union.need_upper()
         upper.writing += 1
         try:
             if back:
                 return await inner.write_back(offset, data)
             return await inner.write(offset, data)
         finally:
-            upper.writing -= 1
+            upper.ended()
 
     async def _write_partial(self, offset: int, data: bytes, back: bool) -> int:
         """Write after filling the chunks that are only written in part; an append is atomic."""
@@ -189,6 +196,28 @@ def _unappended(flags: int) -> int:
 
 
 async def open_node(union: Union, node: OverlayNode, flags: int, caller: Caller) -> Handle:
+    """Open a file; for writing, it is copied up first."""
+    upper = union.upper
+    if upper is not None and upper.paused is not None:
+        await upper.resumed()
+    if node.removed:
+        union.check_there(node)
+    union.refresh(node)
+    if flags & WRITING_FLAGS:
+        union.need_upper()
+        if node.upper is None:
+            provider, inner = union.reading(node)
+            if node.kind != stat_module.S_IFREG:
+                return await provider.open(inner, os.O_RDONLY, caller)  # which refuses
+            async with union.turn:
+                limit = 0 if flags & os.O_TRUNC else None
+                await bring_up(union, node, limit_bytes=limit)
+    if node.upper is None and not node.below:
+        raise fail(errno.ESTALE)
+    return await _open_there(union, node, flags, caller)
+
+
+async def _open_there(union: Union, node: OverlayNode, flags: int, caller: Caller) -> Handle:
     """Open a regular file; for writing, it is in the upper by then."""
     if node.upper is None:
         source = node.below[0]
@@ -208,7 +237,7 @@ async def open_node(union: Union, node: OverlayNode, flags: int, caller: Caller)
     try:
         inner = await upper.provider.open(node.upper, flags, caller)
     finally:
-        upper.writing -= 1
+        upper.ended()
     if not upper.seals and not node.removed and number == node.number:
         return inner  # it was made here and never moves: nothing to follow
     return OverlayHandle(union, node, inner, flags, caller)

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import trio
+
 from vfsd.provider import Node, Provider
 
 TAG_BITS = 40
@@ -77,6 +79,7 @@ class Lowers:
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.minted = Minted()
         self.holders = 0
+        self._watched = trio.Lock()
         self.further: list[Provider] = []
         """Other providers to close with the lowers: an upper whose layers get sealed."""
         count = len(providers)
@@ -100,6 +103,12 @@ class Lowers:
         """Return those of the providers that are not sealed."""
         live = (layer.provider for layer in self.layers if not layer.sealed)
         return list({id(provider): provider for provider in live}.values())
+
+    async def watch(self) -> None:
+        """Run the watching of each, for one holder at a time: after its end, the next one's."""
+        async with self._watched, trio.open_nursery() as nursery:
+            for provider in self.changing():
+                nursery.start_soon(provider.watch)
 
     async def release(self) -> None:
         """Let go for one holder; the last one closes the providers."""

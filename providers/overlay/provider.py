@@ -17,6 +17,7 @@ import errno
 import os
 import stat as stat_module
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 import trio
@@ -24,7 +25,6 @@ import trio
 from providers.overlay import changing, explaining, making, marks, merge, removing, renaming
 from providers.overlay.assembling import assemble, open_layers
 from providers.overlay.changes import Relays
-from providers.overlay.copyup import bring_up
 from providers.overlay.handle import OverlayHandle, open_node
 from providers.overlay.marks import USER, Flavour
 from providers.overlay.nodes import OverlayNode
@@ -32,7 +32,7 @@ from providers.overlay.options import parse_options
 from providers.overlay.storing import complete, finish
 from providers.overlay.union import Union
 from providers.overlay.upper import Upper
-from providers.overlay.versions import branch, same_file
+from providers.overlay.versions import branch, paused, same_file
 from vfsd.errors import UserError, fail
 from vfsd.provider import (
     Caller,
@@ -46,8 +46,6 @@ from vfsd.provider import (
     StatFs,
     Traits,
 )
-
-WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
 
 class OverlayProvider(Provider):
@@ -143,9 +141,7 @@ class OverlayProvider(Provider):
 
     async def watch(self) -> None:
         """Run the watching of every lower that may change."""
-        async with trio.open_nursery() as nursery:
-            for provider in self._union.lowers.changing():
-                nursery.start_soon(provider.watch)
+        await self._union.lowers.watch()
 
     async def aclose(self) -> None:
         if self._closed:
@@ -231,22 +227,7 @@ class OverlayProvider(Provider):
 
     async def open(self, node: Node, flags: int, caller: Caller) -> Handle:
         assert isinstance(node, OverlayNode)
-        union = self._union
-        if node.removed:
-            union.check_there(node)
-        union.refresh(node)
-        if flags & WRITING_FLAGS:
-            union.need_upper()
-            if node.upper is None:
-                provider, inner = union.reading(node)
-                if node.kind != stat_module.S_IFREG:
-                    return await provider.open(inner, os.O_RDONLY, caller)  # which refuses
-                async with union.turn:
-                    limit = 0 if flags & os.O_TRUNC else None
-                    await bring_up(union, node, limit_bytes=limit)
-        if node.upper is None and not node.below:
-            raise fail(errno.ESTALE)
-        return await open_node(union, node, flags, caller)
+        return await open_node(self._union, node, flags, caller)
 
     async def statfs(self) -> StatFs:
         union = self._union
@@ -368,6 +349,9 @@ class OverlayProvider(Provider):
     def fork(self) -> OverlayProvider:
         """Return a writable tree that starts as this one is now. O(1). EBUSY as `snapshot`."""
         return OverlayProvider(branch(self._union, self._spare, writable=True), self._spare)
+
+    def pause(self) -> AbstractAsyncContextManager[None]:
+        return paused(self._union)
 
     def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
         if not isinstance(other, OverlayProvider):

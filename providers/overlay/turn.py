@@ -11,6 +11,8 @@ Concurrency: that is what it is for. Waiters are served in order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import trio
@@ -19,7 +21,7 @@ import trio
 class Turn:
     """An async context manager, cheap when nobody waits."""
 
-    __slots__ = ("_brief", "_held", "_lot", "_scope", "_suspends", "_torn")
+    __slots__ = ("_brief", "_held", "_lot", "_scope", "_suspends", "_torn", "_uncommitted")
 
     def __init__(self, *, suspends: bool) -> None:
         self._held = False
@@ -28,6 +30,7 @@ class Turn:
         self._lot = trio.lowlevel.ParkingLot()
         self._scope: trio.CancelScope | None = None
         self._torn: trio.Event | None = None
+        self._uncommitted = False
 
     async def __aenter__(self) -> None:
         if self._held:
@@ -75,7 +78,16 @@ class Turn:
     @property
     def committed(self) -> bool:
         """A change is under way that a seal must not come into."""
-        return self._held and self._suspends
+        return self._held and self._suspends and not self._uncommitted
+
+    @contextmanager
+    def uncommitted(self) -> Iterator[None]:
+        """Let a seal in, though the turn is held: by who changes nothing."""
+        self._uncommitted = True
+        try:
+            yield
+        finally:
+            self._uncommitted = False
 
     @property
     def torn(self) -> trio.Event | None:

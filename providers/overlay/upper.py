@@ -20,6 +20,8 @@ from __future__ import annotations
 import stat as stat_module
 from contextlib import suppress
 
+import trio
+
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.provider import Identity, Node, Provider
@@ -51,6 +53,9 @@ class Upper:
         self.index: Node | None = None
         self.writing = 0
         """Changes under way that do not take the turn."""
+        self.paused: trio.Event | None = None
+        """While there, such changes do not begin; set when they may."""
+        self._quiet = trio.Event()
         self._staged = 0
 
     @classmethod
@@ -112,6 +117,23 @@ class Upper:
         other.index = None if self.index is None else Node(self.index.number)
         other._staged = self._staged
         return other
+
+    def ended(self) -> None:
+        """One of `writing` is done."""
+        self.writing -= 1
+        if not self.writing:
+            self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until none is under way; not for those that begin later, unless `paused`."""
+        while self.writing:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
+
+    async def resumed(self) -> None:
+        """Wait for the end of a pause, if there is one."""
+        while self.paused is not None:
+            await self.paused.wait()
 
     async def _directory(self, parent: Node, name: bytes) -> Node:
         with suppress(FileExistsError):

@@ -8,19 +8,43 @@ the tree. What is known of hard links and of files that are copied in part is ta
 A fork of sealed layers writes to memory: to a fork of `spare`, an empty upper that is kept
 ready for that.
 
-Concurrency: nothing here suspends. While a change is half-way on storage that blocks, there is
-no moment to seal: EBUSY, and the caller tries again.
+Concurrency: but for `paused` nothing here suspends. While a change is half-way on storage that
+blocks, there is no moment to seal: EBUSY. `paused` makes one: changes that are under way end,
+and others wait.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
 
 from providers.overlay.layers import Below, Layer
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
 from providers.overlay.upper import Upper
 from vfsd.errors import fail
+
+
+@asynccontextmanager
+async def paused(union: Union) -> AsyncIterator[None]:
+    """Within it no change is half-way, and none begins; looking goes on."""
+    upper = union.upper
+    if upper is None or not upper.writable or not upper.seals:
+        yield
+        return
+    async with union.turn:
+        union.turn.cancellable(True)
+        upper.paused = trio.Event()
+        try:
+            await upper.quiet()
+            with union.turn.uncommitted():
+                yield
+        finally:
+            upper.paused.set()
+            upper.paused = None
 
 
 def seal(union: Union) -> None:

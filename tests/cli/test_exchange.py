@@ -96,3 +96,38 @@ def test_what_cannot_be_exported_leaves_no_file(place):
     assert done.code == ExitCode.REFUSED
     assert not Path(place / "image").exists()
     assert not [name for name in os.listdir(place) if name.startswith(".")]
+
+
+def test_a_huge_sparse_file_costs_what_it_holds(place):
+    # Whatever read its zeros would take hours.
+    with open(place / "base" / "huge", "wb") as file:
+        file.write(b"begin")
+        file.seek(512 << 30)
+        file.write(b"middle")
+        file.truncate(1 << 40)
+    subprocess.run(["tar", "-cSf", "huge.tar", "-C", "base", "huge"], cwd=place, check=True)
+    (place / "copy").mkdir()
+    for words in (
+        ("snapshot", "import", "huge.tar", "huge"),
+        ("snapshot", "verify", "huge"),
+        ("gc",),
+        ("snapshot", "export", "huge", "-o", "again.tar"),
+        ("snapshot", "export", "huge", "--layers", "-o", "image"),
+        ("snapshot", "import", "image", "again"),
+        ("snapshot", "verify", "again"),
+        ("diff", "--exit-code", "huge", "again"),
+        ("apply", "again", "copy"),
+        ("diff", "--exit-code", "again", "copy"),
+        ("pack", "again", "-o", "huge.vfsd"),
+        ("verify", "huge.vfsd"),
+        ("unpack", "huge.vfsd", "unpacked"),
+        ("diff", "--exit-code", "unpacked", "copy"),
+    ):
+        done = vfsd(*words, cwd=place)
+        assert (done.code, done.err) == (0, ""), (words, done.err)
+    with open(place / "unpacked" / "huge", "rb") as file:
+        assert file.read(6) == b"begin\0"
+        file.seek(512 << 30)
+        assert file.read(7) == b"middle\0"
+    stat = (place / "unpacked" / "huge").stat()
+    assert (stat.st_size, stat.st_blocks < 4096) == (1 << 40, True)

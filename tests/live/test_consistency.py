@@ -10,6 +10,7 @@ import mmap
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.fuse
 
 WRITERS = 8
 SNAPSHOTS = 60
+SNAPSHOTS_ON_DISK = 12
 
 
 @pytest.fixture
@@ -70,13 +72,29 @@ def check(tree: Client, at: str) -> int:
 
 
 def test_snapshots_while_eight_writers_run(mount, tree):
+    _snapshots_of_a_tree_in_use(mount.path, tree, "", SNAPSHOTS)
+
+
+def test_snapshots_while_eight_writers_run_on_a_directory_upper(mount, tree, tmp_path):
+    # Where storage blocks there is an instant to seal only once changes under way have ended.
+    for name in ("upper", "lower"):
+        (tmp_path / name).mkdir()
+    options = {"lower": str(tmp_path / "lower"), "upper": str(tmp_path / "upper")}
+    tree.attach("overlay", "over", options=options)
+    _snapshots_of_a_tree_in_use(mount.path / "over", tree, "over", SNAPSHOTS_ON_DISK)
+    for each in tree.snapshots.list():
+        tree.snapshots.remove(each.name)
+    tree.detach("over")
+
+
+def _snapshots_of_a_tree_in_use(path: Path, tree: Client, prefix: str, count: int) -> None:
     writers = []
     try:
         for number in range(WRITERS):
-            os.mkdir(mount.path / f"w{number}")
+            os.mkdir(path / f"w{number}")
             writers.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.live.writer", str(mount.path / f"w{number}")],
+                    [sys.executable, "-m", "tests.live.writer", str(path / f"w{number}")],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     cwd=REPOSITORY,
@@ -86,14 +104,14 @@ def test_snapshots_while_eight_writers_run(mount, tree):
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
         taken = 0
-        tree.snapshots.create("s0")
+        tree.snapshots.create("s0", prefix)
         first = _generations(tree, "s0")
-        while taken < SNAPSHOTS:
+        while taken < count:
             taken += 1
-            tree.snapshots.create(f"s{taken}")
+            tree.snapshots.create(f"s{taken}", prefix)
         while min(_generations(tree, f"s{taken}")) <= max(first):  # every one got on
             taken += 1
-            tree.snapshots.create(f"s{taken}")
+            tree.snapshots.create(f"s{taken}", prefix)
         made = [writer.communicate()[0] for writer in writers]
         assert [writer.returncode for writer in writers] == [0] * WRITERS
     finally:
@@ -107,7 +125,7 @@ def test_snapshots_while_eight_writers_run(mount, tree):
     seen = [_generations(tree, f"s{number}") for number in range(taken + 1)]
     for column in zip(*seen, strict=True):
         assert list(column) == sorted(column), "later snapshots show later instants of each"
-    assert [check(tree, f"w{number}") for number in range(WRITERS)] == list(map(int, made))
+    assert [check(tree, f"{prefix}/w{number}") for number in range(WRITERS)] == list(map(int, made))
 
 
 def _generations(tree: Client, name: str) -> list[int]:

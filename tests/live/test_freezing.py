@@ -7,6 +7,7 @@ import errno
 import pytest
 import trio.testing
 
+from providers.memory import MemoryProvider
 from vfsd import freezing
 from vfsd.errors import fail
 from vfsd.freezing import between_changes
@@ -21,7 +22,7 @@ async def test_it_waits_for_the_end_of_a_change():
             raise answer
         return "frozen"
 
-    assert await between_changes(freeze) == "frozen"
+    assert await between_changes(MemoryProvider(), freeze) == "frozen"
     assert answers == []
 
 
@@ -31,7 +32,7 @@ async def test_it_gives_up_in_the_end(autojump_clock):
 
     started = trio.current_time()
     with pytest.raises(OSError, match="busy"):
-        await between_changes(freeze)
+        await between_changes(MemoryProvider(), freeze)
     assert 0 <= trio.current_time() - started - freezing.PATIENCE_SECONDS < 1
 
 
@@ -40,5 +41,5 @@ async def test_other_errors_are_told_at_once(autojump_clock):
         raise fail(errno.EOPNOTSUPP)
 
     with pytest.raises(OSError, match="not supported"):
-        await between_changes(freeze)
+        await between_changes(MemoryProvider(), freeze)
     assert trio.current_time() == 0

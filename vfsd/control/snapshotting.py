@@ -158,7 +158,7 @@ async def _attach(
 
 async def _versioned(tree: Provider, make: Callable[[], T]) -> T:
     try:
-        return await between_changes(make)
+        return await between_changes(tree, make)
     except OSError as error:
         raise _explained(error, tree) from error
 
@@ -171,6 +171,12 @@ def _attached(work: Work, prefix: bytes) -> Attachment:
 
 
 def _explained(error: OSError, tree: Provider) -> Exception:
+    if error.errno == errno.EBUSY:
+        return UserError(
+            f"{tree.describe()} is in the middle of a change that does not end: its storage does"
+            " not answer; try again when it does",
+            ExitCode.REFUSED,
+        )
     if error.errno != errno.EOPNOTSUPP:
         return error
     return UserError(

@@ -10,7 +10,9 @@ A sequence of frames, each
 First one frame ``["vfsdMAN", 1, root's entry]``, then for each directory a frame
 ``[path, {name: entry}]``, at last ``[files, size in bytes]``, after which nothing follows. An
 entry is ``[mode, uid, gid, rdev, size, mtime_ns, xattrs, digest]``; the digest is of a regular
-file's data or a symlink's target, empty for other types, and nil for what could not be read.
+file's data or a symlink's target, empty for other types, and nil for what could not be read. Of a
+file of more than 1 MiB it is of those of its pieces of 1 MiB that are not all zeros, each after
+its offset (8 bytes, little-endian): so holes are passed over, and make no difference.
 
 Read one frame at a time, so that its size does not matter.
 
@@ -31,6 +33,7 @@ from typing import Any, BinaryIO, NamedTuple
 from vfsd.codec import CodecError, decode, encode
 from vfsd.digest import DIGEST_SIZE, content_digest, content_hasher
 from vfsd.snapshots.hosttree import HostTree
+from vfsd.snapshots.reading import data_ranges, read_full
 from vfsd.snapshots.refusals import Damaged, UnknownVersion
 from vfsd.snapshots.view import Item, TreeView
 
@@ -38,7 +41,9 @@ MAGIC = "vfsdMAN"
 VERSION = 1
 FRAME = struct.Struct(f"<I{DIGEST_SIZE}s")
 FRAME_BYTES_MAX = 1 << 30
-_CHUNK_BYTES = 1 << 20
+_OFFSET = struct.Struct("<Q")
+_PIECE_BYTES = 1 << 20
+_ZEROS = bytes(_PIECE_BYTES)
 
 Entry = list[Any]
 Told = Callable[[int, int], None]
@@ -170,7 +175,7 @@ def _entry(view: TreeView, path: bytes, item: Item, *, read: bool = True) -> Ent
     if stat_module.S_ISLNK(stat.mode):
         digest = content_digest(view.readlink(path))
     elif stat_module.S_ISREG(stat.mode):
-        digest = _digest(view, path) if read else None
+        digest = _digest(view, path, size) if read else None
     elif stat_module.S_ISDIR(stat.mode):
         # How a file system counts a directory says nothing about it.
         size = 0
@@ -190,14 +195,29 @@ def _listing(view: TreeView, path: bytes) -> dict[bytes, Item]:
         return {}
 
 
-def _digest(view: TreeView, path: bytes) -> bytes | None:
-    hasher = content_hasher()
+def _digest(view: TreeView, path: bytes, size: int) -> bytes | None:
     try:
         with view.open(path) as file:
-            while data := file.read(_CHUNK_BYTES):
-                hasher.update(data)
+            if size <= _PIECE_BYTES:
+                return content_digest(read_full(file.read, _PIECE_BYTES))
+            return _digest_of_pieces(file, size)
     except PermissionError:
         return None
+
+
+def _digest_of_pieces(file: BinaryIO, size: int) -> bytes:
+    hasher = content_hasher()
+    offset = 0
+    for start, end in data_ranges(file, size):
+        # A piece that is data in part is read once, and whole.
+        offset = max(offset, start - start % _PIECE_BYTES)
+        while offset < end:
+            file.seek(offset)
+            piece = read_full(file.read, min(_PIECE_BYTES, size - offset))
+            if piece != _ZEROS[: len(piece)]:
+                hasher.update(_OFFSET.pack(offset))
+                hasher.update(piece)
+            offset += _PIECE_BYTES
     return hasher.digest()
 
 

@@ -102,7 +102,7 @@ class Storing:
 
         Cancelled or failed, it leaves the store as it was.
         """
-        frozen = await between_changes(tree.snapshot)
+        frozen = await between_changes(tree, tree.snapshot)
         return await self.store_frozen(
             name, tree, frozen, replace=replace, command=command, told=told
         )

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from providers.memory import MemoryProvider
 from providers.overlay import OverlayProvider
 from providers.passthrough import PassthroughProvider
+from providers.passthrough.handle import PassthroughHandle
 from tests.mounted.overlay.observed import describe_provider, unlike
 from tests.mounted.overlay.scenery import remove_all
 from tests.unit.overlay.layering import Counting, append, number, overlay, sealed
@@ -25,10 +27,10 @@ DEEP = 1000
 
 
 @asynccontextmanager
-async def over_directories(tmp_path, lower="lower"):
+async def over_directories(tmp_path, lower="lower", **options):
     for name in ("upper", lower):
         (tmp_path / name).mkdir(exist_ok=True)
-    upper = await PassthroughProvider.from_options(str(tmp_path / "upper"), KEEP)
+    upper = await PassthroughProvider.from_options(str(tmp_path / "upper"), KEEP | options)
     base = await PassthroughProvider.from_options(str(tmp_path / lower), KEEP)
     provider = await OverlayProvider.over(upper, [base], spare=MemoryProvider())
     yield Files(provider)
@@ -266,34 +268,86 @@ async def test_numbers_of_what_takes_no_attributes(tmp_path):
         assert len({*made, *numbers}) == 22
 
 
+WRITERS = 6
+
+
 async def test_writers_go_on_while_snapshots_are_taken(tmp_path):
-    async with over_directories(tmp_path) as files:
-        await files.put(b"f")
-        done = []
-
-        async def write():
-            async with files.opened(b"f", os.O_WRONLY | os.O_APPEND) as handle:
-                for place in range(60):
-                    await handle.write(0, b"%04d" % place)
-                    await trio.lowlevel.checkpoint()
-            done.append(True)
-
+    async with over_directories(tmp_path, threads="always") as files:
+        names = [b"f%d" % number for number in range(WRITERS)]
+        for name in names:
+            await files.put(name)
         snapshots, refusals = [], set()
+        written = dict.fromkeys(names, 0)
+        over = False
+
+        async def write(name):
+            # Together they leave no gap: one of their writes is always in its thread.
+            async with files.opened(name, os.O_WRONLY | os.O_APPEND) as handle:
+                while not over:
+                    await handle.write(0, b"%04d" % written[name])
+                    written[name] += 1
+                    await trio.lowlevel.checkpoint()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write)
-            while not done:
+            for name in names:
+                nursery.start_soon(write, name)
+            while len(snapshots) < 20 or min(written.values()) < 20:
                 await trio.lowlevel.checkpoint()
                 try:
-                    snapshots.append(files.provider.snapshot())
+                    files.provider.snapshot()
                 except OSError as error:
                     refusals.add(error.errno)
-        assert snapshots
-        assert refusals <= {errno.EBUSY}
+                async with files.provider.pause():
+                    snapshots.append(files.provider.snapshot())
+            over = True
+        assert refusals == {errno.EBUSY}
         for each in snapshots:
-            data = await Files(each).get(b"f")
-            assert data == b"".join(b"%04d" % place for place in range(len(data) // 4))
+            for name in names:
+                data = await Files(each).get(name)
+                assert data == b"".join(b"%04d" % place for place in range(len(data) // 4))
             await each.aclose()
-        assert len(await files.get(b"f")) == 240
+        for name in names:
+            assert len(await files.get(name)) == 4 * written[name]
+
+
+async def test_a_pause_waits_for_the_write_under_way_and_holds_back_the_next(tmp_path, monkeypatch):
+    begun, goes_on = trio.Event(), trio.Event()
+    told = []
+    write = PassthroughHandle.write
+
+    async def slowly(handle, offset, data):
+        begun.set()
+        await goes_on.wait()
+        return await write(handle, offset, data)
+
+    async def put(handle, data):
+        await handle.write(0, data)
+        told.append(data)
+
+    async def pause(provider):
+        async with provider.pause():
+            await trio.testing.wait_all_tasks_blocked()
+            told.append(b"pause")
+            provider.snapshot()
+
+    async with over_directories(tmp_path) as files:
+        await files.put(b"f", b"none")
+        monkeypatch.setattr(PassthroughHandle, "write", slowly)
+        async with (
+            files.opened(b"f", os.O_WRONLY) as one,
+            files.opened(b"f", os.O_WRONLY) as other,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(put, one, b"one")
+            await begun.wait()
+            nursery.start_soon(pause, files.provider)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(put, other, b"two")
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == []
+            goes_on.set()
+        assert told == [b"one", b"pause", b"two"]
+        assert await files.get(b"f") == b"twoe"
 
 
 # -- lowers that change ----------------------------------------------------------------------
@@ -452,3 +506,27 @@ async def test_damaged_notes_do_no_harm(tmp_path):
         assert await files.get(b"f") == b"f!!"
         await append(files, b"f", b"?")
         assert await files.get(b"f") == b"f!!?"
+
+
+async def test_the_lowers_are_watched_for_whoever_is_left(tmp_path):
+    (tmp_path / "lower").mkdir()
+    base = await PassthroughProvider.from_options(str(tmp_path / "lower"), KEEP)
+    provider = await OverlayProvider.over(MemoryProvider(), [base])
+    fork = provider.fork()
+    (tmp_path / "lower/f").write_bytes(b"1")
+    told = trio.Event()
+    fork.subscribe(lambda change: told.set())
+    assert await Files(fork).get(b"f") == b"1"
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as first:
+            first.start_soon(provider.watch)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(fork.watch)
+            await trio.testing.wait_all_tasks_blocked()
+            first.cancel_scope.cancel()
+        await provider.aclose()
+        (tmp_path / "lower/f").write_bytes(b"22")
+        with trio.fail_after(30):
+            await told.wait()
+        nursery.cancel_scope.cancel()
+    await fork.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.unit.snapshots.storeworld import World, fill
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots import records
 from vfsd.snapshots.collection import collect, remove
+from vfsd.snapshots.manifest import damage, write_manifest
 from vfsd.snapshots.refusals import Damaged
 from vfsd.snapshots.settling import settle
 from vfsd.snapshots.store import Store
@@ -184,3 +186,26 @@ def test_one_that_an_earlier_boot_may_have_hurt_is_taken_when_told(world, monkey
     assert verify(world.store, ["one"], accept=True).damages == []
     assert world.shows("one")["a"] == "1"
     assert verify(world.store).damages == []
+
+
+def test_a_large_file_has_the_same_digest_with_holes_and_without(tmp_path):
+    holes = tmp_path / "holes"
+    holes.mkdir()
+    with open(holes / "f", "wb") as file:
+        file.write(b"begin")
+        file.seek(5 << 20)
+        file.write(b"end")
+        file.truncate(7 << 20)
+    data = (holes / "f").read_bytes()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "f").write_bytes(data)
+    shutil.copystat(holes / "f", tmp_path / "full" / "f")
+    shutil.copystat(holes, tmp_path / "full")
+    manifest = str(tmp_path / "manifest")
+    write_manifest(str(holes), manifest)
+    assert list(damage(str(tmp_path / "full"), manifest)) == []
+    for place in (0, 1 << 20, (3 << 20) - 1, (5 << 20) + 2, (7 << 20) - 1):
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        _overwrite(tmp_path / "full" / "f", bytes(flipped), (holes / "f").stat())
+        assert len(list(damage(str(tmp_path / "full"), manifest))) == 1, place
