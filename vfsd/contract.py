@@ -345,10 +345,7 @@ class Provider(ABC):
         raise fail(errno.EROFS)
 
     async def unlink(self, parent: Node, name: bytes) -> None:
-        """Remove a name that is not a directory; never follows a symlink. Atomic.
-
-        ENOENT, EISDIR.
-        """
+        """Remove a name that is no directory, never following it. Atomic. ENOENT, EISDIR."""
         raise fail(errno.EROFS)
 
     async def rmdir(self, parent: Node, name: bytes) -> None:
@@ -379,26 +376,23 @@ class Provider(ABC):
     def snapshot(self) -> Provider:
         """Return this tree as it is now, sealed: read-only, unchanged by later writes.
 
-        O(1) in the size of the tree, atomic. Files keep their numbers, by which alone the
-        nodes of both are told apart. EOPNOTSUPP where it cannot be had, EBUSY while a change
-        is half-way: to be tried again, or within `pause`.
+        O(1) in the size of the tree, atomic. Files keep their numbers, which alone tell nodes of
+        both apart. EOPNOTSUPP where it cannot be had, EBUSY (`pause`) while a change is half-way.
         """
         raise fail(errno.EOPNOTSUPP)
 
     def fork(self) -> Provider:
-        """Return a writable tree that starts as this one is now; neither sees the other's
-        later writes. O(1) in the size of the tree, atomic. EOPNOTSUPP as for `snapshot`."""
+        """Return a writable tree that starts as this one is now, apart from it; as `snapshot`."""
         raise fail(errno.EOPNOTSUPP)
 
     def pause(self) -> AbstractAsyncContextManager[None]:
-        """Make changes wait, so that `snapshot` and `fork` are not EBUSY; begins between two."""
+        """Keep changes waiting, so that `snapshot` and `fork` are not EBUSY."""
         return nullcontext()
 
     def unchanged(self, node: Node, other: Provider, other_node: Node) -> bool:
         """Say whether `node` is known to be the same in `other`, where it is `other_node`.
 
         The same are attributes, data and, for a directory, its names and the nodes they stand
-        for, but not what changed in those. True between versions that share the file; False
-        only says that one has to look. Cheap, and never suspends.
+        for, but not what changed in those. False only says that one has to look. Never suspends.
         """
         return False

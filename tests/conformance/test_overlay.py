@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from providers.archive import ArchiveProvider
 from providers.memory import MemoryProvider
 from providers.overlay import OverlayProvider
 from providers.passthrough import PassthroughProvider
+from tests.conformance.test_archive import pack
 from vfsd.conformance import Directory, File, HardLink, conformance_tests, fill
 from vfsd.provider import Identity
 
@@ -28,6 +30,16 @@ async def memory_over_memory(contents):
     overlay = await OverlayProvider.over(MemoryProvider(), [base.snapshot()])
     yield overlay
     await overlay.aclose()
+
+
+@asynccontextmanager
+async def memory_over_archive(contents):
+    async with directories(1) as (directory,):
+        pack(f"{directory}/a.vfsd", contents)
+        archive = await ArchiveProvider.from_options(f"{directory}/a.vfsd", {})
+        overlay = await OverlayProvider.over(MemoryProvider(), [archive])
+        yield overlay
+        await overlay.aclose()
 
 
 @asynccontextmanager
@@ -149,6 +161,7 @@ test_memory_over_memory = conformance_tests(memory_over_memory)
 test_fork_of_a_snapshot = conformance_tests(fork_of_a_snapshot)
 test_snapshot = conformance_tests(snapshot)
 test_view_without_upper = conformance_tests(view_without_upper)
+test_memory_over_archive = conformance_tests(memory_over_archive, skips=SIZE)
 test_memory_over_passthrough = conformance_tests(memory_over_passthrough, skips=SIZE)
 test_directory_over_directory = conformance_tests(directory_over_directory, skips=ATIME)
 test_directory_over_three = conformance_tests(over_three(), skips=ATIME)
