@@ -12,6 +12,7 @@ import pytest
 from tests.cli.command import vfsd
 from tests.cli.test_apply import place, write
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.store import Store
 
 __all__ = ["place"]
 
@@ -131,3 +132,21 @@ def test_a_huge_sparse_file_costs_what_it_holds(place):
         assert file.read(7) == b"middle\0"
     stat = (place / "unpacked" / "huge").stat()
     assert (stat.st_size, stat.st_blocks < 4096) == (1 << 40, True)
+
+
+def test_attributes_that_are_named_like_marks(place):
+    upper = place / "upper"
+    (upper / "d").mkdir(parents=True)
+    os.setxattr(upper / "d", "user.overlay.overlay.opaque", b"y")
+    (place / "base" / "d").mkdir(exist_ok=True)
+    (place / "base" / "d" / "low").write_text("low")
+    store = Store(str(place / "state" / "vfsd" / "store"))
+    store.save_directory("marked", str(upper), base=str(place / "base"))
+    assert vfsd("snapshot", "export", "marked", "-o", "marked.tar", cwd=place).code == 0
+    assert vfsd("snapshot", "import", "marked.tar", "back", cwd=place).code == 0
+    assert vfsd("diff", "--exit-code", "marked", "back", cwd=place).code == 0
+    done = vfsd("apply", "marked", cwd=place)
+    assert done.code == 0
+    assert "user.overlay.opaque" in done.err
+    assert os.listxattr(place / "base" / "d") == []
+    assert (place / "base" / "d" / "low").read_text() == "low"

@@ -31,6 +31,7 @@ from vfsd.errors import fail
 from vfsd.snapshots.changes import PERMISSIONS
 from vfsd.snapshots.conflicts import WHILE_WORKING
 from vfsd.snapshots.filecopy import copy_data
+from vfsd.snapshots.marks import is_mark
 from vfsd.snapshots.metadata import Complain, MetadataSetter
 from vfsd.snapshots.renaming import exchange, rename_fresh
 from vfsd.snapshots.syscalls import open_beneath
@@ -67,6 +68,7 @@ class HostWriter:
     def __init__(self, root: int, complain: Complain, told: Callable[[int], None]) -> None:
         self._root = root
         self._metadata = MetadataSetter(complain)
+        self._complain = complain
         self._told = told
         self._is_root_user = os.geteuid() == 0
         self.opened_up: dict[bytes, int] = {}
@@ -115,7 +117,7 @@ class HostWriter:
             try:
                 with view.open(path) as source:
                     copy_data(source, fd, item.stat.size, self._told)
-                self._metadata.set(_magic(fd), path, item.stat, view.xattrs(path))
+                self._metadata.set(_magic(fd), path, item.stat, self._xattrs(path, view))
             finally:
                 os.close(fd)
             return
@@ -192,9 +194,17 @@ class HostWriter:
     ) -> None:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            self._metadata.set(_magic(fd), path, stat, view.xattrs(path))
+            self._metadata.set(_magic(fd), path, stat, self._xattrs(path, view))
         finally:
             os.close(fd)
+
+    def _xattrs(self, path: bytes, view: TreeView) -> dict[bytes, bytes]:
+        """Return the attributes but for those that an overlay over the directory would obey."""
+        wanted = dict(view.xattrs(path))
+        for name in sorted(filter(is_mark, wanted)):
+            del wanted[name]
+            self._complain(path, f"the attribute {os.fsdecode(name)}")
+        return wanted
 
     # -- reaching -------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from typing import BinaryIO, Self
 from vfsd.errors import fail
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.layers import Layers, Merged
-from vfsd.snapshots.marks import leads_elsewhere, without_marks
+from vfsd.snapshots.marks import as_seen, leads_elsewhere
 from vfsd.snapshots.view import Item, TreeView
 
 REMEMBERED_DIRECTORIES_MAX = 4096
@@ -101,7 +101,7 @@ class LayeredView:
 
     def xattrs(self, path: bytes) -> Mapping[bytes, bytes]:
         """Return the extended attributes, without the overlay's own marks."""
-        return without_marks(self._tree(path).xattrs(path))
+        return as_seen(self._tree(path).xattrs(path))
 
     def open(self, path: bytes) -> BinaryIO:
         """Open the regular file for reading; the caller closes it. EINVAL for another type."""

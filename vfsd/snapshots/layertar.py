@@ -25,6 +25,7 @@ from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.changes import Change, compare, is_directory
 from vfsd.snapshots.emptytree import EmptyTree
+from vfsd.snapshots.marks import escaped
 from vfsd.snapshots.quoting import shown
 from vfsd.snapshots.reading import data_ranges, read_full
 from vfsd.snapshots.tarformat import (
@@ -124,7 +125,7 @@ class LayerTar:
             device=(os.major(stat.rdev), os.minor(stat.rdev))
             if kind in (CHARACTER, BLOCK)
             else (0, 0),
-            xattrs={} if kind == LINK else self._view.xattrs(path),
+            xattrs={} if kind == LINK else escaped(self._view.xattrs(path)),
             segments=segments,
         )
         self._tar.add(entry, self._data(path, entry) if kind == REGULAR else ())

@@ -25,13 +25,44 @@ OPAQUE_YES = b"y"
 OPAQUE_HOLDS_WHITEOUTS = b"x"
 
 _PREFIXES = (b"user.overlay.", b"trusted.overlay.")
+_ESCAPE = b"overlay."
 _FOLLOWED = tuple(prefix + b"redirect" for prefix in _PREFIXES)
 _METACOPY = tuple(prefix + b"metacopy" for prefix in _PREFIXES)
 
 
 def is_mark(name: bytes) -> bool:
     """Say whether an extended attribute belongs to the overlay and not to the file."""
-    return name.startswith(_PREFIXES)
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return not name.startswith(_ESCAPE, len(prefix))
+    return False
+
+
+def as_seen(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return a layer's attributes as its users see them.
+
+    Attributes of theirs that are named like marks are stored with ``overlay.`` once more.
+    """
+    return {_unescaped(name): value for name, value in xattrs.items() if not is_mark(name)}
+
+
+def escaped(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what users see of attributes as a layer stores it: `as_seen` the other way."""
+    return {_escaped(name): value for name, value in xattrs.items()}
+
+
+def _escaped(name: bytes) -> bytes:
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return prefix + _ESCAPE + name[len(prefix) :]
+    return name
+
+
+def _unescaped(name: bytes) -> bytes:
+    for prefix in _PREFIXES:
+        if name.startswith(prefix + _ESCAPE):
+            return prefix + name[len(prefix + _ESCAPE) :]
+    return name
 
 
 def without_marks(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

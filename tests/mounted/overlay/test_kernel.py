@@ -21,6 +21,8 @@ from providers.passthrough import PassthroughProvider
 from tests.mounted.overlay.observed import describe_directory, describe_provider, unlike
 from tests.mounted.overlay.scenery import lay_out, perform
 from vfsd.conformance import Files, Model
+from vfsd.snapshots.hosttree import HostTree
+from vfsd.snapshots.layered import LayeredView
 
 pytestmark = pytest.mark.root
 
@@ -236,3 +238,56 @@ async def test_metacopy_is_refused(place, caplog):
     assert "metacopy" in caplog.text
     assert await files.get(b"d/w")
     await overlay.aclose()
+
+
+LIKE_MARKS = {
+    b"user.overlay.opaque": b"y",
+    b"user.overlay.own": b"1",
+    b"user.overlay.overlay.twice": b"2",
+}
+
+
+async def seen_by_all(layer, lower):
+    """Return the attributes of `d` and `f`, as the provider and as a view show them."""
+    provider = await OverlayProvider.over(None, await opened(layer, lower), spare=MemoryProvider())
+    files = Files(provider)
+    served = {}
+    for path in (b"d", b"f"):
+        node = await files.node(path)
+        names = await provider.listxattr(node)
+        served[path] = {name: await provider.getxattr(node, name) for name in names}
+    await provider.aclose()
+    with LayeredView([HostTree(layer, marks=True)], HostTree(lower)) as view:
+        viewed = {path: dict(view.xattrs(path)) for path in (b"d", b"f")}
+        assert set(view.scan(b"d")) == {b"low"}
+    return served, viewed
+
+
+async def test_attributes_that_are_named_like_marks(place):
+    """They hide nothing, and all show them alike: the kernel escapes them since Linux 6.7."""
+    for name in ("lower", "upper", "work", "mount", "lower/d", "served"):
+        (place / name).mkdir()
+    (place / "lower/d/low").write_bytes(b"low")
+    (place / "lower/f").write_bytes(b"low")
+    lower, mount = place / "lower", place / "mount"
+    with kernel_mount(mount, [lower], "userxattr", upper=place / "upper", work=place / "work"):
+        for path in ("d", "f"):
+            for name, value in LIKE_MARKS.items():
+                os.setxattr(mount / path, name, value)
+        assert os.listdir(mount / "d") == ["low"]
+    expected = {b"d": LIKE_MARKS, b"f": LIKE_MARKS}
+    assert await seen_by_all(place / "upper", lower) == (expected, expected)
+    upper, below = await opened(place / "served", lower)
+    provider = await OverlayProvider.over(upper, [below], spare=MemoryProvider())
+    for path in (b"d", b"f"):
+        node = await Files(provider).node(path)
+        for name, value in LIKE_MARKS.items():
+            await provider.setxattr(node, name, value)
+    await provider.aclose()
+    (layer,) = layers_of(place / "served")
+    assert await seen_by_all(layer, lower) == (expected, expected)
+    with kernel_mount(mount, [layer, lower], "userxattr"):
+        assert os.listdir(mount / "d") == ["low"]
+        for path in ("d", "f"):
+            names = [os.fsencode(name) for name in os.listxattr(mount / path)]
+            assert {name: os.getxattr(mount / path, name) for name in names} == LIKE_MARKS
