@@ -123,6 +123,38 @@ def test_removing(place):
     assert place.store.layers() == []
 
 
+def test_what_was_removed_as_json(place):
+    place.save("one", {"a": "x" * 20_000})
+    done = place.vfsd("snapshot", "rm", "--json", "one", "none")
+    assert done.code == ExitCode.NOT_FOUND
+    said = json.loads(done.out)
+    assert said["removed"] == ["one"]
+    assert said["freed_bytes"] >= 20_000
+
+
+def test_another_name(place):
+    place.save("one", {"a": "1"})
+    place.save("two", {"b": "2"}, on="one")
+    place.save("taken", {"c": "3"})
+    shown = place.shows("one")
+    for old, new, code in (
+        ("none", "new", ExitCode.NOT_FOUND),
+        ("one", "taken", ExitCode.REFUSED),
+        ("one", "a/b", ExitCode.USAGE),
+    ):
+        assert place.vfsd("snapshot", "mv", old, new).code == code
+    with place.store.lease("one"):
+        refused = place.vfsd("snapshot", "mv", "one", "new")
+        assert refused.code == ExitCode.REFUSED
+        assert "in use" in refused.err
+    assert names(place.vfsd("snapshot", "ls")) == ["one", "taken", "two"]
+    assert place.vfsd("snapshot", "mv", "one", "new") == (0, b"", "")
+    assert names(place.vfsd("snapshot", "ls")) == ["new", "taken", "two"]
+    assert place.shows("new") == shown
+    assert place.store.snapshot("two").parent == "new"
+    assert place.vfsd("snapshot", "verify").code == 0
+
+
 def test_damage_is_told_with_the_file_and_those_who_need_it(place):
     place.save("one", {"a": "1"})
     place.save("two", {"b": "2"}, on="one")

@@ -15,6 +15,7 @@ VERBS = {
     "ls": ("vfsd.cli.snapshotlist", "list_all", "list snapshots with size, age and origin"),
     "show": ("vfsd.cli.snapshotlist", "show", "tell all about one: layers, base, command, state"),
     "rm": ("vfsd.cli.snapshotcare", "remove_named", "remove snapshots and what only they hold"),
+    "mv": ("vfsd.cli.snapshotcare", "rename_named", "give one another name"),
     "export": ("vfsd.cli.exchange", "export_named", "write one as a tar archive or OCI image"),
     "import": ("vfsd.cli.exchange", "import_file", "make one of an archive or an OCI image"),
     "verify": ("vfsd.cli.snapshotcare", "verify_named", "look for damage, in all or in some"),

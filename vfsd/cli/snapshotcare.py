@@ -1,4 +1,4 @@
-"""`vfsd snapshot rm`, `vfsd snapshot verify` and `vfsd gc`: what keeps the store in order.
+"""`vfsd snapshot rm`, `mv`, `verify` and `vfsd gc`: what keeps the store in order.
 
 Concurrency: blocking calls, beside any number of runs and forks.
 """
@@ -19,6 +19,7 @@ from vfsd.control.transfer import Progress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.collection import Collected, collect, foresee, remove
+from vfsd.snapshots.naming import rename
 from vfsd.snapshots.refusals import NotFound
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.verification import verify
@@ -59,10 +60,12 @@ def remove_named(arguments: list[str]) -> int:
         action="store_true",
         help="also while a fork is running on it; 'vfsd gc' frees the space once that has ended",
     )
+    parser.add_argument("--json", action="store_true", help="as a JSON object")
     given = parser.parse_args(arguments)
     store = Store()
     worst = 0
     freed_bytes = 0
+    removed = []
     for name in given.names:
         try:
             done = _remove(store, name, force=given.force)
@@ -70,12 +73,28 @@ def remove_named(arguments: list[str]) -> int:
             print(f"vfsd: {error.message}", file=sys.stderr)
             worst = worst or error.exit_code
             continue
+        removed.append(name)
         freed_bytes += done.freed_bytes
         for reason in done.kept:
             print(f"vfsd: {reason}", file=sys.stderr)
-    if freed_bytes:
+    if given.json:
+        print(json.dumps({"removed": removed, "freed_bytes": freed_bytes}, indent=2))
+    elif freed_bytes:
         print(f"{size_text(freed_bytes)} freed")
     return worst
+
+
+def rename_named(arguments: list[str]) -> int:
+    """Run `vfsd snapshot mv`."""
+    parser = argparse.ArgumentParser(
+        prog="vfsd snapshot mv",
+        description="Give a stored snapshot another name. Those made from it tell of the new one.",
+    )
+    parser.add_argument("old", metavar="NAME", help="a snapshot's name")
+    parser.add_argument("new", metavar="NEW", help="a name that none has")
+    given = parser.parse_args(arguments)
+    rename(Store(), given.old, given.new)
+    return ExitCode.OK
 
 
 def verify_named(arguments: list[str]) -> int:
