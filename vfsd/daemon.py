@@ -85,8 +85,8 @@ class Daemon:
         )
         self.nursery: trio.Nursery | None = None
         self._watchers: dict[Provider, trio.CancelScope] = {}
-        self._attended: set[Attachment] = set()
-        """Attachments in use: attached, or detached and with files still open."""
+        self._attended: dict[Attachment, trio.Event] = {}
+        """Attachments in use, attached or with files still open; set once that is over."""
         self._started_s = time.time()
         self._stop = trio.Event()
         self._reread = reread
@@ -160,11 +160,14 @@ class Daemon:
 
     async def detach(self, prefix: bytes, *, lazy: bool) -> None:
         """Detach what is at `prefix`; its provider is closed once nothing uses it."""
-        before = list(self.tree.attachments.values())
+        before = {each: end for each, end in self._attended.items() if each.attached}
         await self.tree.detach(prefix, lazy=lazy)
-        for attachment in before:
+        for attachment, retired in before.items():
             if not attachment.attached:
                 log.info("detached %s", os.fsdecode(attachment.prefix))
+                if attachment.drained.is_set():
+                    # What the provider held, a lease perhaps, is free once this is answered.
+                    await retired.wait()
 
     def request_stop(self) -> None:
         """Unmount and end, soon."""
@@ -213,7 +216,7 @@ class Daemon:
         """Watch the attachment's provider, and close it after its last use. Idempotent."""
         if attachment in self._attended:
             return
-        self._attended.add(attachment)
+        self._attended[attachment] = trio.Event()
         assert self.nursery is not None
         self.nursery.start_soon(self._retire, attachment)
         provider = attachment.base
@@ -232,13 +235,14 @@ class Daemon:
         """Close a detached provider after its last open file and its last attachment."""
         provider = attachment.base
         await attachment.drained.wait()
-        self._attended.remove(attachment)
+        retired = self._attended.pop(attachment)
         if attachment.keeper is not None:
             provider.remove_keeper(attachment.keeper)
             attachment.keeper = None
         if not any(each.base is provider for each in self._attended):
             self._watchers.pop(provider).cancel()
             await self._close(provider)
+        retired.set()
 
     async def _close(self, provider: Provider) -> None:
         """Close a provider, also in a cancelled task; what it raises ends nothing else."""

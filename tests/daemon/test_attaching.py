@@ -167,3 +167,46 @@ def test_an_absolute_link_into_the_mount_is_followed(mounted):
     assert (mounted.mount / "app/inside").read_text() == "found"
     with pytest.raises(PermissionError):
         (mounted.mount / "app/outside").read_text()
+
+
+CLOSING = """
+    import os
+    import stat
+    import trio
+    from vfsd.provider import PathProvider, Stat, Traits
+
+    class Provided(PathProvider):
+        @classmethod
+        async def from_options(cls, source, options):
+            return cls()
+
+        @property
+        def traits(self):
+            return Traits(writable=False)
+
+        async def stat(self, path):
+            return Stat(stat.S_IFDIR | 0o755, 2, 0, 0, 0, 0, 0, 0, 0, 0)
+
+        async def readdir_path(self, path):
+            return []
+
+        async def open_path(self, path, flags, caller):
+            raise AssertionError("there is no file")
+
+        async def aclose(self):
+            for _ in range(100):
+                await trio.sleep(0.001)
+            open(os.environ["CLOSED"], "w").close()
+"""
+
+
+def test_what_a_provider_held_is_free_once_it_is_detached(place, third_party):
+    closed = place.root / "closed"
+    place.environment["CLOSED"] = str(closed)
+    third_party("closing", CLOSING)
+    place.vfsd("mount", place.mount)
+    place.vfsd("attach", "closing", place.mount / "at")
+    assert not closed.exists()
+    place.vfsd("detach", place.mount / "at")
+    assert closed.exists()
+    place.vfsd("unmount", place.mount)
