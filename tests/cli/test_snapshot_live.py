@@ -74,3 +74,30 @@ def test_what_a_daemon_stores_and_forks_is_in_use(vfsd_mount):
     assert run(mount, "detach", str(mount.path / "fork")).code == 0
     assert run(mount, "snapshot", "rm", "kept").code == 0
     assert b"nothing to do" in run(mount, "gc").out
+
+
+def test_directories_of_a_mount_are_compared_and_applied_to(vfsd_mount):
+    mount = vfsd_mount()
+    target = mount.path / "other" / "target"
+    source = mount.path / "tree"
+    for each in (source, mount.path / "other"):
+        assert run(mount, "attach", "memory", str(each)).code == 0
+    (source / "d").mkdir()
+    (source / "d" / "f").write_text("one")
+    (source / "f").symlink_to("d/f")
+    assert run(mount, "snapshot", "create", "made", str(source)).code == 0
+    (target / "d").mkdir(parents=True)
+    for exit_code in (1, 0):
+        diff = run(mount, "diff", "--exit-code", "--name-status", str(target), str(source))
+        assert diff.code == exit_code
+        assert diff.out == (b"A\td/f\nA\tf\n" if exit_code else b"")
+        assert run(mount, "apply", "made", str(target)).code == 0
+    assert (target / "f").read_text() == "one"
+    (target / "d" / "f").write_text("another")
+    refused = run(mount, "apply", "made", str(target))
+    assert refused.code == ExitCode.CONFLICT
+    assert "d/f" in refused.err
+    assert run(mount, "apply", "--force", "made", str(target)).code == 0
+    assert (target / "f").read_text() == "one"
+    for each in (source, mount.path / "other"):
+        assert run(mount, "detach", str(each)).code == 0
