@@ -77,28 +77,6 @@ def at_a_terminal(box: Box, *arguments: object, **streams: object) -> Iterator[T
         os.close(typist.slave)
 
 
-def test_all_three_streams_are_a_terminal(box):
-    script = "test -t 0 && test -t 1 && test -t 2 && tty </dev/tty && exit 5"
-    with at_a_terminal(box, "--", "sh", "-c", script) as typist:
-        typist.reads(rb"/dev/")
-        assert typist.ends() == 5
-
-
-def test_what_is_typed_arrives_once_and_is_echoed_once(box):
-    with at_a_terminal(box, "--", "sh", "-c", "echo ready; read x; echo got-$x") as typist:
-        typist.reads(rb"ready\r\n")
-        typist.types(b"hello\r")
-        assert typist.reads(rb"(?s)(.*)got-(.*)\r\n").groups() == (b"hello\r\n", b"hello")
-        assert typist.ends() == 0
-
-
-def test_the_end_of_input_is_an_end_of_input(box):
-    with at_a_terminal(box, "--", "sh", "-c", "echo ready; cat; exit 6") as typist:
-        typist.reads(rb"ready\r\n")
-        typist.types(b"\x04")
-        assert typist.ends() == 6
-
-
 def test_ctrl_c_reaches_the_command(box):
     with at_a_terminal(box, "--", "sh", "-c", "trap 'exit 9' INT; echo ready; read x") as typist:
         typist.reads(rb"ready")
@@ -123,15 +101,6 @@ def test_a_shell_has_job_control(box):
         typist.types(b"bg; jobs; kill %1; wait; exit 4\r")
         typist.reads(rb"Running +sleep %d" % seconds)
         assert typist.ends() == 4
-
-
-def test_the_size_is_ours_and_follows(box):
-    script = "stty size; trap 'stty size; exit 0' WINCH; echo ready; sleep 1000 & wait"
-    with at_a_terminal(box, "--", "bash", "-c", script) as typist:
-        typist.reads(rb"24 80\r\nready")
-        typist.resize(40, 132)
-        typist.reads(rb"40 132")
-        assert typist.ends() == 0
 
 
 def test_a_lot_of_output_arrives_whole(box):
