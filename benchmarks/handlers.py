@@ -78,7 +78,9 @@ def measure() -> Times:
     from vfsd.handles import HandleTable
     from vfsd.tree import Tree
 
-    serve = Operations(Tree(MemoryProvider()), HandleTable())
+    tree = Tree(MemoryProvider())
+    serve = Operations(tree, HandleTable())
+    tree.subscribe(serve.door)  # as a session does: it is asked whether the kernel keeps a file
     caller: Any = Identity(0, 0, 1)
     names = [b"file-%d" % number for number in range(FILES)]
     found: Times = {}

@@ -215,7 +215,7 @@ class Provider(ABC):
 
         To be asked where the last name goes away; the file is then freed by `forget`.
         """
-        return any(keeper(number) for keeper in self._keepers)
+        return any([keeper(number) for keeper in self._keepers])
 
     def forget(self, node: Node) -> None:
         """A door that kept `node` lets it go; other doors may still keep it (`kept`).

@@ -141,7 +141,10 @@ class Tree:
                 listener.changed(attachment, change)
 
         def kept(number: int) -> bool:
-            return any(listener.keeps(attachment, number) for listener in self._listeners)
+            for listener in self._listeners:  # noqa: SIM110 - as in Provider.kept
+                if listener.keeps(attachment, number):
+                    return True
+            return False
 
         attachment.relay, attachment.keeper = relay, kept
         attachment.base.subscribe(relay)
