@@ -39,6 +39,7 @@ from vfsd.meta import show_meta
 from vfsd.persist.trees import Trees
 from vfsd.reloading import Configured
 from vfsd.snapshots.live import LiveSnapshots
+from vfsd.storemark import StoreMark
 from vfsd.supervision import Supervisor, has_terminal
 from vfsd.tree import Attachment, Tree
 from vfsd.version import __version__
@@ -253,6 +254,8 @@ class Daemon:
         # Signals first: one that comes while the kernel mounts must not leave a dead mount.
         with trio.open_signal_receiver(*SIGNALS) as signals:
             endpoint = runtime.bind(self.mountpoint)
+            mark = StoreMark(endpoint.path)
+            self.trees.keeping = mark.set
             try:
                 endpoint.listener.setblocking(False)
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(endpoint.listener))
@@ -263,8 +266,9 @@ class Daemon:
                     await self._serve(nursery, listener, ready)
             finally:
                 self.session.close()
-                # Whoever unmounts waits for the socket to go: all is stored by then.
+                # Whoever unmounts waits until this is done.
                 await self.trees.store_all()
+                mark.close()
                 endpoint.close()
                 await self._close_all()
 

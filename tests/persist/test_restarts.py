@@ -318,3 +318,13 @@ def test_a_file_without_a_name_leaves_nothing(kept):
     kept.mount()
     assert list(kept.path.iterdir()) == []
     kept.unmount()
+
+
+def test_unmount_returns_once_everything_is_stored(kept):
+    kept.mount()
+    for number in range(1000):
+        (kept.path / f"{number}").write_bytes(b"x" * number)
+    kept.unmount()
+    kept.mount()  # nobody has the name any more
+    assert sum(1 for _ in kept.path.iterdir()) == 1000
+    kept.unmount()

@@ -22,9 +22,13 @@ from vfsd.cli.mountoptions import asked, mountpoint_of
 from vfsd.config import MountConfig
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.storemark import stores
 
-CLEAR_ATTEMPTS = 6000
-"""Looks, 20 ms apart, for a daemon to end after its mount is gone: it may have to store a tree."""
+CLEAR_ATTEMPTS = 50
+"""Looks, 20 ms apart, for a daemon to end after its mount is gone."""
+
+STORE_ATTEMPTS = 6000
+"""The same for one to store its tree before it ends."""
 
 OWN_END_ATTEMPTS = 10
 """As many of them before it is told to: another mount namespace may have a copy of the mount."""
@@ -170,6 +174,10 @@ def _unmount(arguments: list[str]) -> int:
     if given.lazy or not _ends(socket, OWN_END_ATTEMPTS):
         _stop(socket, path)
         _ends(socket, CLEAR_ATTEMPTS)
+    for _ in range(STORE_ATTEMPTS):
+        if not stores(socket):
+            break
+        time.sleep(0.02)
     return ExitCode.OK
 
 

@@ -7,7 +7,7 @@ Concurrency: everything runs in the daemon's event loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 
@@ -29,6 +29,8 @@ class Trees:
         self._discard = close
         self._nursery: trio.Nursery | None = None
         self._kept: dict[Provider, tuple[Kept, trio.CancelScope]] = {}
+        self.keeping: Callable[[], None] = _nothing
+        """Is called when there is a tree to be stored at the end."""
 
     async def open(
         self,
@@ -53,6 +55,7 @@ class Trees:
             close=self._discard,
         )
         self._kept[kept.provider] = (kept, trio.CancelScope())
+        self.keeping()
         if self._nursery is not None:
             self._nursery.start_soon(self._run, kept.provider)
         return kept.provider
@@ -60,6 +63,8 @@ class Trees:
     def attend(self, nursery: trio.Nursery) -> None:
         """From now on store what changes, in tasks of `nursery`."""
         self._nursery = nursery
+        if self._kept:
+            self.keeping()
         for provider in self._kept:
             nursery.start_soon(self._run, provider)
 
@@ -85,3 +90,7 @@ class Trees:
             scope.cancel()
             await kept.close()
         await self._discard(provider)
+
+
+def _nothing() -> None:
+    pass
