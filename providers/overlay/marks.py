@@ -105,9 +105,14 @@ async def read(provider: Provider, node: Node) -> Marks:
         try:
             value = await provider.getxattr(node, name)
         except OSError as error:
-            if error.errno in (errno.ENODATA, errno.EPERM):
+            if error.errno == errno.EACCES and name.endswith(OPAQUE):
+                # Its own mode closes the directory to an ordinary user's daemon. What only root
+                # could tell apart is taken for opaque, which shows nothing that was hidden.
+                value = b"y"
+            elif error.errno in (errno.ENODATA, errno.EPERM, errno.EACCES):
                 continue
-            raise
+            else:
+                raise
         values[name.partition(b"overlay.")[2]] = value
     opaque = values.get(OPAQUE)
     return Marks(opaque == b"y", opaque == b"x", values.get(REDIRECT), values.get(OWN))

@@ -146,6 +146,30 @@ def test_unprivileged_user_mounts_the_layers(place):
     assert unlike(shown, seen, without=("uid", "gid")) == {}
 
 
+def test_directories_that_their_owner_may_not_read_are_taken_for_opaque(place):
+    """An ordinary user's daemon cannot read the marks of a directory of mode 0."""
+    home = place / "home"
+    for name in ("top/closed", "top/plain", "low/closed", "low/plain"):
+        (home / name).mkdir(parents=True)
+        (home / name / "file").write_bytes(b"")
+    os.setxattr(home / "top/closed", "user.overlay.opaque", b"y")
+    os.unlink(home / "top/closed/file")
+    for path in (home, *home.rglob("*")):
+        os.chown(path, 1234, 1234)
+    os.chmod(home / "top/closed", 0)
+
+    async def look():
+        files = Files(await OverlayProvider.over(None, await opened(home / "top", home / "low")))
+        mode = (await files.stat(b"closed")).mode & 0o777
+        with pytest.raises((FileNotFoundError, PermissionError)):
+            await files.stat(b"closed/file")
+        names = sorted(map(os.fsdecode, await files.names()))
+        await files.provider.aclose()
+        return [names, mode]
+
+    assert as_user(1234, lambda: trio.run(look)) == [["closed", "plain"], 0]
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_random_work_looks_the_same(place, seed):
     """The model's operations on a lower that they filled, with seals in between."""
