@@ -38,7 +38,7 @@ def test_a_failing_step_ends_the_demo_and_unmounts(tmp_path: Path) -> None:
     result = run(tmp_path / "checkout/demo/run", TMPDIR=str(scratch))
     assert result.returncode == 1
     assert "existing package-lock.json" in result.stdout, "npm's own words"
-    assert "this failed with exit code 1: retry vfsd run --net -- npm ci" in result.stdout
+    assert "this failed with exit code 1: retry vfsd run --write --net -- npm ci" in result.stdout
     assert "The demo failed." in result.stdout
     assert list(scratch.iterdir()) == []
     assert str(scratch) not in mounts()

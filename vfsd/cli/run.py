@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vfsd.cli.rundefaults import with_defaults
 from vfsd.cli.rundoors import doors
 from vfsd.cli.runlimits import limits_of, teller
-from vfsd.cli.runoptions import LIMITS, Given, read, usage
+from vfsd.cli.runoptions import Given, read, usage
 from vfsd.cli.runpolicy import base_of, engine_of, layer_place, policy_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -42,11 +42,6 @@ if TYPE_CHECKING:
 
 KEPT = ("--save", "--from", "--apply", "--apply-always", "--keep-on-failure")
 """Options for which the store of snapshots is needed."""
-
-HELD_BY_A_SANDBOX = frozenset(
-    ("--publish", "--allow-host", "--no-seccomp", *(option.name for option in LIMITS))
-)
-"""Options that would be empty words without one."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -181,12 +176,6 @@ def _isolated(
 def _natively(given: Given) -> int:
     from vfsd.sandbox import native
 
-    unheld = [option for option in given.options if option in HELD_BY_A_SANDBOX]
-    if unheld:
-        raise UserError(
-            f"the native engine has no sandbox to hold {', '.join(unheld)}; leave that out, or"
-            " take another engine"
-        )
     with ExitStack() as stack, closing(Run(given.command)) as record:
         base = base_of(given, record.directory, stack)
         if base.host is None:

@@ -40,7 +40,10 @@ def engine_of(given: Given) -> str:
     if engine == "native":
         for name in given.options:
             if name not in NATIVE_OPTIONS:
-                raise UserError(f"the native engine isolates nothing, so it cannot do {name}")
+                raise UserError(
+                    f"the native engine isolates nothing, so it has no sandbox to hold {name};"
+                    " leave that out, or take another engine"
+                )
     return engine
 
 

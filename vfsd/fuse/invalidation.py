@@ -94,6 +94,8 @@ class Invalidator:
 
     def changed(self, attachment: Attachment, change: Change) -> None:
         self.noted += 1
+        if self._ceasing:
+            return
         if change.node is None:
             weigh(attachment)
             self._queue(attachment).everything = True

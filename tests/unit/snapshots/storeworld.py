@@ -6,7 +6,11 @@ import os
 import stat
 from pathlib import Path
 
+from vfsd.archive.outfile import OutFile
+from vfsd.archive.writer import ArchiveWriter
+from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import Snapshot
+from vfsd.snapshots.packing import pack_view
 from vfsd.snapshots.store import Store
 
 WHITEOUT = ("whiteout",)
@@ -49,6 +53,17 @@ class World:
     def upper(self, files: Files) -> str:
         self._made += 1
         return str(fill(self.place / f"upper-{self._made}", files))
+
+    def pack(self, files: Files) -> str:
+        """Make an archive of a layer, as a daemon does of what it has in memory."""
+        upper = self.upper(files)
+        path = self.place / f"pack-{self._made}"
+        with OutFile(str(path)) as out, HostTree(upper, marks=True) as view:
+            with ArchiveWriter(out.fd) as writer:
+                pack_view(view, writer)
+                writer.finish()
+            out.commit()
+        return str(path)
 
     def save(
         self, name: str, files: Files, on: str | None = None, *, base: bool = True, **more

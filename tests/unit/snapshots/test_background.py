@@ -61,11 +61,10 @@ def test_an_archive_over_a_chain_that_had_to_be_folded_is_not_settled(world):
         world.save(f"s{number}", {"f": str(number)}, on=name)
         name = f"s{number}"
     settle(world.store, str(name))
-    (world.place / "made").write_bytes(b"an archive")
     with world.store.lease(str(name)) as lease:
         assert len(lease.layers) == LAYERS_MAX
         top = world.store.save_packed(
-            "top", str(world.place / "made"), base=lease.base, chain=lease.snapshot.chain
+            "top", world.pack({"top": "1"}), base=lease.base, chain=lease.snapshot.chain
         )
     assert len(top.chain) == 2
     assert not top.settled

@@ -43,8 +43,7 @@ for leave in range(200):
     if sys.argv[2] == "dir":
         made = world.upper({"new": "n" * 9000})
     else:
-        made = str(place / "pack")
-        Path(made).write_bytes(b"p" * 9000)
+        made = world.pack({"new": os.urandom(9000).hex()})
     fill_up(leave)
     try:
         with world.store.lease("one") as lease:

@@ -25,24 +25,13 @@ from vfsd.snapshots.writing import write_tree
 pytestmark = pytest.mark.root
 
 
-def pack(world: World, files: Files) -> str:
-    """Make an archive of a layer, as a daemon does of what it has in memory."""
-    path = world.place / f"pack-{len(os.listdir(world.place))}"
-    with OutFile(str(path)) as out, HostTree(world.upper(files), marks=True) as view:
-        with ArchiveWriter(out.fd) as writer:
-            pack_view(view, writer)
-            writer.finish()
-        out.commit()
-    return str(path)
-
-
 def save_packed(world: World, name: str, files: Files, on: str | None = None) -> None:
     if on is None:
-        world.store.save_packed(name, pack(world, files), base=str(world.base))
+        world.store.save_packed(name, world.pack(files), base=str(world.base))
         return
     with world.store.lease(on) as lease:
         world.store.save_packed(
-            name, pack(world, files), base=lease.base, chain=lease.snapshot.chain, parent=on
+            name, world.pack(files), base=lease.base, chain=lease.snapshot.chain, parent=on
         )
 
 
