@@ -45,11 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     root, name = arguments
     store = Store(root)
     # What went wrong is still so when `vfsd gc` or `vfsd snapshot verify` comes by and tells it.
+    code = 1
     with suppress(UserError, OSError):
-        settle(store, name)
-        fold_if_deep(store, name)
+        fold_if_deep(store, settle(store, name).name)
+        code = 0
+    # Also what was removed while it was being settled.
+    with suppress(UserError, OSError):
         drop_unused(store)
-        return 0
+        return code
     return 1
 
 

@@ -197,7 +197,7 @@ def _unused(store: Store, known: list[Snapshot], done: Collected) -> list[str]:
             continue
         lease = hold_if_free(store.place.layer(layer, "lease"))
         if lease is None:
-            done.keep(f"the layer {layer} is in use by a fork that is running")
+            done.keep(f"the layer {layer} is in use by a fork that is running, or is being settled")
             continue
         os.close(lease)
         found.append(layer)

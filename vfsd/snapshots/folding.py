@@ -54,7 +54,7 @@ def fold_if_deep(store: Store, name: str) -> bool:
     """Fold a snapshot's chain if it is deep; say whether it was. EACCES, ENOSPC, Damaged."""
     if len(store.snapshot(name).chain) <= LAYERS_SOON:
         return False
-    with store.lease(name) as lease:
+    with Lease(store, name, named=False) as lease:
         return fold(store, lease)
 
 

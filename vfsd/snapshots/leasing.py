@@ -1,8 +1,8 @@
 """A lease: what a running fork needs stays in the store until the fork ends.
 
 It is held by descriptors, so it ends with the process that holds it, however that ends. A
-snapshot whose name is leased is not removed; a layer that is leased is not removed even if its
-snapshot is, or stands on others meanwhile.
+snapshot whose name is leased is neither removed nor renamed; a layer that is leased is not
+removed even if its snapshot is, or stands on others meanwhile.
 
 What it is *not*: a lock against writing; layers are sealed.
 
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 class Lease:
     """See the module. `close` gives it back; also a context manager."""
 
-    def __init__(self, store: Store, name: str, *, accept: bool = False) -> None:
-        """Take the lease; `accept` even if an earlier boot's end may have hurt it."""
+    def __init__(
+        self, store: Store, name: str, *, accept: bool = False, named: bool = True
+    ) -> None:
+        """Take the lease; `accept` even if an earlier boot's end may have hurt it.
+
+        Unless `named`, of the layers alone: for work in the background, which is no fork, and
+        must not keep anybody from removing or renaming the snapshot.
+        """
         self._store = store
         self._held: list[int] = []
         self.snapshot = store.snapshot(name)
@@ -44,7 +50,8 @@ class Lease:
                 if not accept:
                     self._refuse_unsettled()
                 self.layers: tuple[Layer, ...] = tuple(map(store.layer, self.snapshot.chain))
-                self._held.append(hold(store.place.lease(name), exclusive=False))
+                if named:
+                    self._held.append(hold(store.place.lease(name), exclusive=False))
                 for layer in self.snapshot.chain:
                     self._held.append(hold(store.place.layer(layer, "lease"), exclusive=False))
         except BaseException:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 
-from vfsd.snapshots import background, collection
-from vfsd.snapshots.collection import collect
+import pytest
+
+from vfsd.snapshots import background, collection, folding
+from vfsd.snapshots.collection import collect, remove
 from vfsd.snapshots.folding import LAYERS_MAX, LAYERS_SOON
+from vfsd.snapshots.naming import rename
+from vfsd.snapshots.refusals import NotFound
 from vfsd.snapshots.settling import settle
 from vfsd.snapshots.verification import verify
 
 
-def run(world, name: str) -> None:
+def run(world, name: str, *, code: int = 0) -> None:
     pid = background.settle_in_background(world.store, name)
     assert os.getsid(pid) == pid
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
 
 
 def test_a_program_of_its_own_settles_and_frees_what_was_replaced(world):
@@ -50,8 +54,53 @@ def test_it_folds_what_is_deep(world):
 
 def test_a_name_that_has_gone_is_no_trouble(world):
     world.save("one", {"a": "1"})
-    pid = background.settle_in_background(world.store, "none")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    run(world, "none", code=1)
+
+
+def test_settling_is_no_fork_so_what_is_settled_can_be_removed(world):
+    """As `vfsd snapshot rm` right after `vfsd run --save` does."""
+    world.save("one", {"a": "1"})
+    held = []
+
+    def told(files: int, size_bytes: int) -> None:
+        if "one" in world.store.names():
+            remove(world.store, "one")
+            held.extend(world.store.layers())
+
+    with pytest.raises(NotFound):
+        settle(world.store, "one", told=told)
+    assert len(held) == 1
+    run(world, "one", code=1)
+    assert world.store.layers() == []
+
+
+def test_what_is_renamed_while_it_is_settled_is_settled_under_its_new_name(world):
+    world.save("one", {"a": "1"})
+
+    def told(files: int, size_bytes: int) -> None:
+        if "one" in world.store.names():
+            rename(world.store, "one", "two")
+
+    assert settle(world.store, "one", told=told).name == "two"
+    assert world.store.snapshot("two").settled
+    assert world.store.names() == ["two"]
+
+
+def test_folding_is_no_fork_either(world, monkeypatch):
+    name = None
+    for number in range(LAYERS_SOON + 1):
+        world.save(f"s{number}", {"f": str(number)}, on=name)
+        name = f"s{number}"
+    merge = folding.merge
+
+    def removed_first(*arguments, **words):
+        remove(world.store, str(name))
+        merge(*arguments, **words)
+
+    monkeypatch.setattr(folding, "merge", removed_first)
+    with world.store.lease(f"s{LAYERS_SOON - 1}"):
+        assert not folding.fold_if_deep(world.store, str(name))
+    assert name not in world.store.names()
 
 
 def test_an_archive_over_a_chain_that_had_to_be_folded_is_not_settled(world):
