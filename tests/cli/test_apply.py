@@ -59,6 +59,19 @@ def test_a_snapshot_is_compared_with_its_base_and_applied_to_it(place):
     assert again.out.endswith(b"base has all of it already\n")
 
 
+def test_a_snapshot_may_be_named_as_a_source(place):
+    plain = vfsd("diff", "--name-status", "work", cwd=place)
+    assert vfsd("diff", "--name-status", "snapshot:work", cwd=place) == plain
+    for verb in ("show", "verify"):
+        assert vfsd("snapshot", verb, "snapshot:work", cwd=place).code == 0
+    assert vfsd("snapshot", "export", "snapshot:work", "-o", "a.tar", cwd=place).code == 0
+    assert vfsd("pack", "snapshot:work", "-o", "a.vfsa", cwd=place).code == 0
+    done = vfsd("apply", "snapshot:work", cwd=place)
+    assert done.out.endswith(b"base: 1 added, 2 changed, 1 removed\n")
+    assert vfsd("snapshot", "mv", "snapshot:work", "other", cwd=place).code == 0
+    assert vfsd("snapshot", "rm", "snapshot:other", cwd=place).code == 0
+
+
 def test_nothing_is_written_where_one_path_conflicts(place):
     (place / "base" / "gone").write_text("host\n")
     (place / "base" / "added").write_text("host\n")

@@ -142,7 +142,7 @@ def test_a_fork_of_a_stored_one_is_stored_as_a_layer_over_it(mount):
     fill(mount.path)
     told(mount, "snapshot", "create", "one")
     fork = mount.path / "fork"
-    told(mount, "fork", "one", fork)
+    told(mount, "fork", "snapshot:one", fork)
     with open(fork / "d/deep/file", "r+b") as file:
         file.write(b"begin")
     os.unlink(fork / "link")

@@ -28,6 +28,7 @@ from vfsd.snapshots.changes import Aspect, Change, is_directory
 from vfsd.snapshots.fingerprint import Fingerprints, from_record
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.leasing import Lease
+from vfsd.snapshots.names import without_mark
 from vfsd.snapshots.patch import status_line
 from vfsd.snapshots.quoting import shown
 from vfsd.snapshots.refusals import Damaged
@@ -71,7 +72,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         " Where the directory was changed since, nothing is written and each path is named."
         " What was interrupted is finished by the same command.",
     )
-    parser.add_argument("name", metavar="NAME", help="a snapshot")
+    parser.add_argument("name", type=without_mark, metavar="NAME", help="a snapshot")
     parser.add_argument("directory", metavar="DIR", nargs="?", help="default: its base")
     side = parser.add_mutually_exclusive_group()
     side.add_argument(

@@ -16,6 +16,7 @@ from vfsd.control.transfer import Progress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.exporting import Form, export
+from vfsd.snapshots.names import without_mark
 from vfsd.snapshots.ociimport import LIMIT_BYTES, Import
 from vfsd.snapshots.quoting import shown
 from vfsd.snapshots.settling import settle
@@ -35,7 +36,7 @@ def export_named(arguments: list[str]) -> int:
         description="Write a snapshot as a tar archive of its whole tree (.tar, .tar.gz, .tar.zst"
         " by the name), or as an OCI image. The same snapshot gives the same bytes.",
     )
-    parser.add_argument("name", metavar="NAME", help="a snapshot")
+    parser.add_argument("name", type=without_mark, metavar="NAME", help="a snapshot")
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="where to; '-' is standard output"
     )

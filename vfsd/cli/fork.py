@@ -10,7 +10,7 @@ from vfsd.cli.paths import Connections
 from vfsd.client import Attached, Client
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.snapshots.names import is_name
+from vfsd.snapshots.names import is_name, without_mark
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -43,8 +43,9 @@ def main(verb: str, arguments: list[str]) -> int:
 
 
 def _fork(connections: Connections, client: Client, source: str, place: bytes) -> Attached:
-    if is_name(source):
-        return client.snapshots.fork(source, place)
+    name = without_mark(source)
+    if is_name(name):
+        return client.snapshots.fork(name, place)
     holder, tree = connections.locate(source)
     if holder is not client:
         raise UserError(

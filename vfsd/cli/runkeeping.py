@@ -216,7 +216,8 @@ class Keeping:
 def forked_name(given: Given) -> str | None:
     """Return the snapshot that the command line says to work on."""
     base = given.last("--base") or ""
-    return base.removeprefix(SNAPSHOT) if base.startswith(SNAPSHOT) else given.last("--from")
+    word = base if base.startswith(SNAPSHOT) else given.last("--from")
+    return None if word is None else word.removeprefix(SNAPSHOT)
 
 
 def _wrong(what: str) -> UserError:

@@ -19,6 +19,7 @@ from vfsd.control.transfer import Progress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.collection import Collected, collect, foresee, remove
+from vfsd.snapshots.names import without_mark
 from vfsd.snapshots.naming import rename
 from vfsd.snapshots.refusals import NotFound
 from vfsd.snapshots.store import Store
@@ -53,7 +54,7 @@ def remove_named(arguments: list[str]) -> int:
         prog="vfsd snapshot rm",
         description="Remove snapshots, and free what only they hold. Those made from them stay.",
     )
-    parser.add_argument("names", metavar="NAME", nargs="+", help="a snapshot's name")
+    parser.add_argument("names", type=without_mark, metavar="NAME", nargs="+", help="snapshots")
     parser.add_argument(
         "-f",
         "--force",
@@ -90,7 +91,7 @@ def rename_named(arguments: list[str]) -> int:
         prog="vfsd snapshot mv",
         description="Give a stored snapshot another name. Those made from it tell of the new one.",
     )
-    parser.add_argument("old", metavar="NAME", help="a snapshot's name")
+    parser.add_argument("old", type=without_mark, metavar="NAME", help="a snapshot's name")
     parser.add_argument("new", metavar="NEW", help="a name that none has")
     given = parser.parse_args(arguments)
     rename(Store(), given.old, given.new)
@@ -104,7 +105,7 @@ def verify_named(arguments: list[str]) -> int:
         description="Read every file of snapshots (all, and the store itself, if none is named)"
         " and compare it with its digest. Each damage names the file, and who needs it.",
     )
-    parser.add_argument("names", metavar="NAME", nargs="*", help="a snapshot's name")
+    parser.add_argument("names", type=without_mark, metavar="NAME", nargs="*", help="snapshots")
     parser.add_argument(
         "--accept",
         action="store_true",

@@ -18,6 +18,7 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.kept import Snapshot, boot
 from vfsd.snapshots.locking import hold_if_free, locked
+from vfsd.snapshots.names import without_mark
 from vfsd.snapshots.quoting import harmless
 from vfsd.snapshots.refusals import Damaged, NotFound
 from vfsd.snapshots.sizes import layer_totals, own_layers, total_bytes
@@ -52,7 +53,7 @@ def show(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vfsd snapshot show", description="Tell all about a snapshot."
     )
-    parser.add_argument("name", help="its name")
+    parser.add_argument("name", type=without_mark, help="its name")
     parser.add_argument("--json", action="store_true", help="as a JSON object")
     given = parser.parse_args(arguments)
     store = Store()

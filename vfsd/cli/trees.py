@@ -1,7 +1,8 @@
 """Words on the command line that name a tree: a snapshot in the store, or a directory.
 
-What holds a '/' or is a directory here is a directory; all else is a snapshot's name. A
-snapshot is leased as long as it is looked at, so nobody removes it meanwhile.
+What holds a '/' or is a directory here is a directory; all else is a snapshot's name, which may
+begin with ``snapshot:``. A snapshot is leased as long as it is looked at, so nobody removes it
+meanwhile.
 
 Concurrency: the trees that are opened belong to one verb, which closes them by its stack.
 """
@@ -18,6 +19,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.emptytree import EmptyTree
 from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.leasing import Lease
+from vfsd.snapshots.names import without_mark
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.view import TreeView
 
@@ -29,7 +31,7 @@ def is_directory_word(word: str) -> bool:
 
 def lease(stack: ExitStack, name: str) -> Lease:
     """Hold a snapshot. UserError if there is none, or if it is damaged."""
-    return stack.enter_context(Store().lease(name))
+    return stack.enter_context(Store().lease(without_mark(name)))
 
 
 def refuse_damaged(held: Lease) -> None:

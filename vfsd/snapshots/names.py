@@ -16,7 +16,15 @@ from vfsd.exitcodes import ExitCode
 
 NAME_LIMIT = 128
 
+MARK = "snapshot:"
+"""What stands before a name where a source is meant, so that it is not taken for a path."""
+
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+@-]{{0,{NAME_LIMIT - 1}}}", re.ASCII)
+
+
+def without_mark(word: str) -> str:
+    """Return the name that a word of the command line means, with or without the mark."""
+    return word.removeprefix(MARK)
 
 
 def is_name(text: str) -> bool:

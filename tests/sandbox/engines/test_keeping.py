@@ -25,6 +25,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_runs(person):
     assert "ran" not in said.splitlines()
     person.sh("echo 2 >file", "--save", "warm", "--replace")
     assert person.sh("cat file", "--from", "warm") == "2\n"
+    assert person.sh("cat file", "--from", "snapshot:warm") == "2\n"
 
 
 def test_a_failure_is_not_kept_unless_asked_for(person, engine):
