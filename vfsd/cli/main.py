@@ -104,7 +104,8 @@ def main() -> int:
 
 
 def _overview() -> str:
-    rows = [f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items()]
+    width = max(map(len, VERBS))
+    rows = [f"  {verb:<{width}} {summary}" for verb, (_, summary) in VERBS.items()]
     return "\n".join(
         ["usage: vfsd VERB ...", "", *rows, "", "vfsd VERB --help tells more; so does README.md."]
     )
