@@ -64,6 +64,7 @@ def pytest_sessionstart() -> None:
 def vfsd_mount() -> Iterator[Callable[..., VfsdMount]]:
     """Mount with the given options, as often as wanted; the end fails on leftovers.
 
+    Stands here in place of the plugin's fixture, which tests/install/test_python.py tries.
     `mount = vfsd_mount("-o", "size=64M", expected_logs=("a pattern",))`, then `mount.path`.
     """
     mounts: list[VfsdMount] = []
