@@ -38,6 +38,9 @@ class ReadOnlyHandle(Handle):
     async def getattr(self) -> Stat:
         return await self._inner.getattr()
 
+    async def fsync(self, *, datasync: bool) -> None:
+        await self._inner.fsync(datasync=datasync)
+
     async def release(self) -> None:
         await self._inner.release()
 

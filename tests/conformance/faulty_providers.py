@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -317,6 +318,27 @@ class NewNumberPerLookup(DictProvider):
 class SnapshotIsItself(MemoryProvider):
     def snapshot(self):
         return self
+
+
+@caught_by("explain_tells_words_and_no_host_path")
+class ExplainsTheHost(MemoryProvider):
+    async def explain(self, node):
+        return {"origin": b"/home/somebody/file"}
+
+
+@caught_by("changes_go_on_after_a_pause")
+class StaysPaused(MemoryProvider):
+    paused = False
+
+    @asynccontextmanager
+    async def pause(self):
+        self.paused = True
+        yield
+
+    async def mkdir(self, parent, name, mode, caller):
+        if self.paused:
+            raise fail(errno.EBUSY)
+        return await super().mkdir(parent, name, mode, caller)
 
 
 class TruncatesReadOnly(ReadOnlyView):

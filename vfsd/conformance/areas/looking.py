@@ -20,6 +20,9 @@ SOME: Contents = {
     b"dir/sub/deep": File(b"deep"),
 }
 
+EXPLAINED = ("layer", "origin", "digest")
+"""What a provider itself may tell by `explain`."""
+
 
 @check()
 async def root_is_directory_number_one(files: Files) -> None:
@@ -179,3 +182,14 @@ async def readdir_result_may_be_changed_by_its_reader(files: Files) -> None:
     if isinstance(names, list):
         names.clear()
     equal(await files.names(b"d"), [b"a", b"b", b"c"], "the directory itself")
+
+
+@check(contents=SOME)
+async def explain_tells_words_and_no_host_path(files: Files) -> None:
+    for path in (b"", *SOME):
+        node = await files.node(path) if path else files.root
+        for word, value in (await files.provider.explain(node)).items():
+            true(word in EXPLAINED, f"{word!r} is one of {', '.join(EXPLAINED)}")
+            true(isinstance(value, bytes), f"what {word!r} of {path!r} says is bytes")
+            if word == "origin":
+                true(not value.startswith(b"/"), f"the origin of {path!r} is a relative path")

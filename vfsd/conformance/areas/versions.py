@@ -214,3 +214,14 @@ async def what_changed_is_never_called_unchanged(files: Files) -> None:
     node = (await files.entry(b"d/x")).node
     elsewhere = (await sealed.entry(b"g")).node
     true(not files.provider.unchanged(node, sealed.provider, elsewhere), "two files differ")
+
+
+@check(needs="writable", contents=TREE)
+async def changes_go_on_after_a_pause(files: Files) -> None:
+    async with files.provider.pause():
+        sealed = _snapshot(files)
+    before = await listing(sealed)
+    await files.put(b"g", b"after the pause")
+    await files.mkdir(b"after")
+    true(await files.exists(b"after"), "a directory is made after the pause")
+    equal(await listing(sealed), before, "the tree in the snapshot")
