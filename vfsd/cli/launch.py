@@ -19,6 +19,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from vfsd import xdg
 from vfsd.config import MountConfig
 from vfsd.digest import short_key
 from vfsd.errors import UserError, exit_code_of
@@ -130,7 +131,7 @@ def _redirect(log_path: Path) -> None:
 
 def log_of(mountpoint: str) -> Path:
     """Return where a daemon in the background logs."""
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    state = xdg.need(xdg.STATE, "logs")
     key = short_key(os.fsencode(mountpoint))
     return Path(state, "vfsd", "log", f"{key:016x}.log")
 

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from vfsd import xdg
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
@@ -39,9 +40,7 @@ def command() -> str:
 
 def directory() -> Path:
     """Return where this user's own units are; it may not exist yet."""
-    named = os.environ.get("XDG_CONFIG_HOME", "")
-    config = named if named.startswith("/") else os.path.expanduser("~/.config")
-    return Path(config, "systemd", "user")
+    return Path(xdg.need(xdg.CONFIG, "units"), "systemd", "user")
 
 
 def _quoted(path: str) -> str:

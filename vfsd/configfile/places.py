@@ -2,13 +2,13 @@
 
 Concurrency: short blocking calls. `vfsd run` imports this on its way, so it imports nothing that
 costs time.
-
-Source: the XDG base directory specification.
 """
 
 from __future__ import annotations
 
 import os
+
+from vfsd import xdg
 
 PROJECT_FILE = "vfsd.toml"
 """A project's own file, in its topmost directory; a user's own has the same name."""
@@ -16,12 +16,8 @@ PROJECT_FILE = "vfsd.toml"
 
 def config_directory() -> str | None:
     """Return where this user's configuration files are; None without a home directory."""
-    named = os.environ.get("XDG_CONFIG_HOME", "")
-    # The specification has a relative path ignored.
-    if named.startswith("/"):
-        return os.path.join(named, "vfsd")
-    home = os.path.expanduser("~")
-    return os.path.join(home, ".config", "vfsd") if home.startswith("/") else None
+    parent = xdg.find(xdg.CONFIG)
+    return None if parent is None else os.path.join(parent, "vfsd")
 
 
 def user_file() -> str | None:

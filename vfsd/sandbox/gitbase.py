@@ -27,6 +27,7 @@ import subprocess
 from collections.abc import Callable
 from typing import NamedTuple
 
+from vfsd import xdg
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
@@ -168,9 +169,7 @@ def _run(directory: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _cache() -> str:
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    parent = named if named.startswith("/") else os.path.expanduser("~/.cache")
-    return os.path.join(parent, "vfsd", "git")
+    return os.path.join(xdg.need(xdg.CACHE, "repositories"), "vfsd", "git")
 
 
 def _wrong(message: str) -> UserError:

@@ -20,6 +20,7 @@ import stat
 from binascii import crc32
 from contextlib import suppress
 
+from vfsd import xdg
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.spec import Argument, Data
@@ -75,10 +76,8 @@ def compiled() -> tuple[bytes, ...]:
 
 def _place() -> str | None:
     """Return where the programs are kept; None where there is no such place."""
-    directory = os.environ.get("XDG_CACHE_HOME") or os.path.join(
-        os.environ.get("HOME") or "", ".cache"
-    )
-    if not directory.startswith("/"):
+    directory = xdg.find(xdg.CACHE)
+    if directory is None:
         return None
     policy = crc32(_policy(), FORMAT)
     return os.path.join(directory, "vfsd", f"seccomp-{os.uname().machine}-{policy:08x}.bpf")

@@ -23,25 +23,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from vfsd.errors import UserError
-from vfsd.exitcodes import ExitCode
+from vfsd import xdg
 
 ID_DIGITS = 16
 
 
 def default_root() -> str:
     """Return where this user's store lies; it may not exist yet."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    # The specification has a relative path ignored.
-    if not state.startswith("/"):
-        home = os.path.expanduser("~")
-        if not home.startswith("/"):
-            raise UserError(
-                "there is no home directory to keep snapshots in; set XDG_STATE_HOME",
-                ExitCode.USAGE,
-            )
-        state = os.path.join(home, ".local", "state")
-    return os.path.join(state, "vfsd", "store")
+    return os.path.join(xdg.need(xdg.STATE, "snapshots"), "vfsd", "store")
 
 
 def new_id() -> str:

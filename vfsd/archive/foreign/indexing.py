@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
+from vfsd import xdg
 from vfsd.archive.compression import zstd_reader
 from vfsd.archive.damage import Changed, Damage
 from vfsd.archive.foreign import node, tars, zips
@@ -102,7 +103,8 @@ def _identity(source: Source, kind: str) -> bytes:
 
 
 def _place(identity: bytes) -> str:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Without a home there is no such place: what nobody can make is passed over.
+    home = xdg.find(xdg.CACHE) or os.devnull
     name = content_digest(identity).hex()
     return os.path.join(home, "vfsd", "indexes", f"{name}.vfsa")
 
