@@ -202,7 +202,7 @@ def test_it_is_made_once_and_again_when_the_file_is_not_right(tmp_path, monkeypa
 def test_no_place_to_keep_it_is_no_reason_to_go_without(tmp_path, monkeypatch):
     made = seccomp.programs()
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/absent")
-    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("HOME", "relative")
     assert seccomp.programs() == made
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert seccomp.programs() == made
