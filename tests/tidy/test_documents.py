@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from tests.tidy.files import ROOT
 from vfsd.cli.main import VERBS
 from vfsd.exitcodes import ExitCode
 
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -62,3 +64,13 @@ def test_continuous_integration_runs_what_the_readme_says() -> None:
     assert "VFSD_REQUIRE=fuse,bwrap" in script
     assert "make check test" in script
     assert "make check test" in README
+
+
+def test_the_order_of_imports_is_the_one_that_is_checked() -> None:
+    rules = configparser.ConfigParser()
+    rules.read(ROOT / ".importlinter")
+    layers = rules["importlinter:contract:layers"]["layers"]
+    order = [re.sub(r"[()]", "", row).replace(":", "|") for row in layers.split("\n") if row]
+    told = re.search(r"Imports run one way: `(.+?)`", ARCHITECTURE, re.DOTALL)
+    assert told is not None
+    assert re.split(r"\s+>\s+", " ".join(told[1].split())) == order[1:]
