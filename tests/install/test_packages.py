@@ -70,6 +70,7 @@ def test_the_wheel_has_all_modules_and_the_licence(built: tuple[Path, Path]) -> 
     assert f"\nVersion: {__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "[pytest11]" in entries
+    assert "[fsspec.specs]" in entries
 
 
 def test_the_version_stands_in_one_place() -> None:
