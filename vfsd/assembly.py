@@ -48,11 +48,6 @@ class Opened(NamedTuple):
     """What an overlay over it stands on, if it is a directory or a stored snapshot."""
 
 
-def provider_names() -> list[str]:
-    """Return the names of all registered providers, sorted."""
-    return sorted(point.name for point in entry_points(group=GROUP))
-
-
 async def open_provider(source: str, options: Mapping[str, str]) -> Provider:
     """Find the provider that `source` names, and make it; errors as `open_source`."""
     return (await open_source(source, options)).provider

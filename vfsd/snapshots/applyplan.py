@@ -37,11 +37,6 @@ class Plan:
     conflicts: list[Conflict]
     stale: list[bytes]
 
-    @property
-    def is_blocked(self) -> bool:
-        """Say whether nothing may be written."""
-        return bool(self.conflicts) and not self.changes
-
 
 def plan(
     host: TreeView,

@@ -41,7 +41,6 @@ class Aspect(Flag):
 
 
 NOTHING = Aspect(0)
-METADATA = Aspect.MODE | Aspect.OWNER | Aspect.XATTRS | Aspect.TIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,10 +84,6 @@ class TarReader:
             self._entry = self._read_entry(block)
             yield self._entry
 
-    def stored_bytes(self) -> int:
-        """Return how much data of the entry in hand stands at `position`."""
-        return self._left
-
     def data(self) -> Iterator[tuple[int, bytes]]:
         """Yield the data of the entry in hand with its offsets, holes left out. TarError."""
         for offset, length in self._entry.segments or ((0, self._entry.size),):

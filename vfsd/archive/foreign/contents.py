@@ -14,7 +14,7 @@ import bz2
 import lzma
 import zlib
 from collections import OrderedDict
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from vfsd.archive.content import Extent
 from vfsd.archive.damage import Damage
@@ -109,13 +109,6 @@ class WholeContent:
         if offset >= self.size:
             return b""
         return memoryview(self._whole.get(self._source, self._reference))[offset : offset + size]
-
-
-class Expander(Protocol):
-    """What zlib, bz2 and lzma have in common."""
-
-    @property
-    def eof(self) -> bool: ...
 
 
 class State(NamedTuple):
