@@ -22,10 +22,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vfsd.overlaynames import PREFIXES as PREFIXES
+from vfsd.overlaynames import is_mark as is_mark
+from vfsd.overlaynames import shown as shown
+from vfsd.overlaynames import stored as stored
 from vfsd.provider import Node, Provider, Stat
-
-PREFIXES = (b"user.overlay.", b"trusted.overlay.")
-ESCAPE = b"overlay."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +66,6 @@ NONE = Marks()
 def is_whiteout(stat: Stat) -> bool:
     """Say whether the file is the kernel's usual whiteout."""
     return stat.rdev == 0 and stat_module.S_ISCHR(stat.mode)
-
-
-def is_mark(name: bytes) -> bool:
-    """Say whether an attribute is overlayfs's own, and not one that was escaped."""
-    for prefix in PREFIXES:
-        if name.startswith(prefix):
-            return not name.startswith(ESCAPE, len(prefix))
-    return False
-
-
-def stored(name: bytes) -> bytes:
-    """Return the name under which a user's attribute is kept."""
-    for prefix in PREFIXES:
-        if name.startswith(prefix):
-            return prefix + ESCAPE + name[len(prefix) :]
-    return name
-
-
-def shown(name: bytes) -> bytes | None:
-    """Return the name that users see, None for a mark."""
-    for prefix in PREFIXES:
-        if name.startswith(prefix):
-            rest = name[len(prefix) :]
-            return prefix + rest[len(ESCAPE) :] if rest.startswith(ESCAPE) else None
-    return name
 
 
 async def read(provider: Provider, node: Node) -> Marks:

@@ -17,6 +17,8 @@ import stat as stat_module
 from collections.abc import Iterable, Mapping
 
 from vfsd.attributes import Stat
+from vfsd.overlaynames import PREFIXES, shown, stored
+from vfsd.overlaynames import is_mark as is_mark
 
 OPAQUE = b"user.overlay.opaque"
 WHITEOUT = b"user.overlay.whiteout"
@@ -24,18 +26,8 @@ WHITEOUT = b"user.overlay.whiteout"
 OPAQUE_YES = b"y"
 OPAQUE_HOLDS_WHITEOUTS = b"x"
 
-_PREFIXES = (b"user.overlay.", b"trusted.overlay.")
-_ESCAPE = b"overlay."
-_FOLLOWED = tuple(prefix + b"redirect" for prefix in _PREFIXES)
-_METACOPY = tuple(prefix + b"metacopy" for prefix in _PREFIXES)
-
-
-def is_mark(name: bytes) -> bool:
-    """Say whether an extended attribute belongs to the overlay and not to the file."""
-    for prefix in _PREFIXES:
-        if name.startswith(prefix):
-            return not name.startswith(_ESCAPE, len(prefix))
-    return False
+_FOLLOWED = tuple(prefix + b"redirect" for prefix in PREFIXES)
+_METACOPY = tuple(prefix + b"metacopy" for prefix in PREFIXES)
 
 
 def as_seen(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -43,26 +35,13 @@ def as_seen(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
     Attributes of theirs that are named like marks are stored with ``overlay.`` once more.
     """
-    return {_unescaped(name): value for name, value in xattrs.items() if not is_mark(name)}
+    seen = ((shown(name), value) for name, value in xattrs.items())
+    return {name: value for name, value in seen if name is not None}
 
 
 def escaped(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """Return what users see of attributes as a layer stores it: `as_seen` the other way."""
-    return {_escaped(name): value for name, value in xattrs.items()}
-
-
-def _escaped(name: bytes) -> bytes:
-    for prefix in _PREFIXES:
-        if name.startswith(prefix):
-            return prefix + _ESCAPE + name[len(prefix) :]
-    return name
-
-
-def _unescaped(name: bytes) -> bytes:
-    for prefix in _PREFIXES:
-        if name.startswith(prefix + _ESCAPE):
-            return prefix + name[len(prefix + _ESCAPE) :]
-    return name
+    return {stored(name): value for name, value in xattrs.items()}
 
 
 def without_marks(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -72,7 +51,7 @@ def without_marks(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 def opacity(xattrs: Mapping[bytes, bytes]) -> bytes:
     """Return what the directory's mark says: ``y``, ``x``, or nothing."""
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         value = xattrs.get(prefix + b"opaque", b"")
         if value in (OPAQUE_YES, OPAQUE_HOLDS_WHITEOUTS):
             return value
@@ -91,7 +70,7 @@ def may_be_file_whiteout(stat: Stat) -> bool:
 
 def has_whiteout_mark(names: Iterable[bytes]) -> bool:
     """Say whether attributes with these names make an empty file a whiteout."""
-    return any(prefix + b"whiteout" in names for prefix in _PREFIXES)
+    return any(prefix + b"whiteout" in names for prefix in PREFIXES)
 
 
 def leads_elsewhere(names: Iterable[bytes]) -> bool:
