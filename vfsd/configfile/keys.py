@@ -116,6 +116,13 @@ def _limit(read: Callable[[str, str], object]) -> Callable[[object], str]:
     return written
 
 
+def _quota(value: object) -> str:
+    """As the limits of a run are written, and told as a provider takes it."""
+    bytes_ = _as_written(limits.size)(value)
+    assert isinstance(bytes_, int)
+    return limits.shown_size(bytes_).removesuffix(" bytes")
+
+
 def _options(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError
@@ -133,6 +140,7 @@ def _option(value: object) -> str:
 TEXT = Kind("text", _text)
 SWITCH = Kind("true or false", _switch)
 SIZE = Kind('a size such as "64M"', _limit(limits.size))
+QUOTA = Kind(SIZE.told, _quota)
 TIME = Kind('a time such as "90s"', _limit(limits.duration))
 COUNT = Kind("a whole number from 1 on", _limit(limits.count))
 SHARE = Kind("a number of processors such as 1.5", _limit(limits.share))
@@ -158,7 +166,7 @@ PROVIDER = (
     Key("source", TEXT, '"memory"', "a provider, `name:source`, `snapshot:NAME`, or a path"),
     Key("read-only", SWITCH, "false", "nothing can be changed"),
     Key("links", TEXT, '"deny"', "for a directory: what becomes of links that lead out of it"),
-    Key("size", SIZE, "", "quota: bytes in a tree in memory"),
+    Key("size", QUOTA, "", "quota: bytes in a tree in memory"),
     Key("inodes", COUNT, "", "quota: files in a tree in memory"),
     Key("options", OPTIONS, "", "further options of the provider, as `-o` takes them"),
     Key("persist", NAME, "", "keep the tree over restarts, under this name"),

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from providers.memory import MemoryProvider
 from vfsd.config import AttachConfig, Persist
 from vfsd.configfile.lines import line_of, lines_of
 from vfsd.configfile.mounting import mount_config
@@ -95,6 +96,17 @@ def test_mistakes_are_told_with_line_and_key(file, text, said):
     assert caught.value.message.startswith(path)
     assert said in caught.value.message
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("1.5G", "1536M"), ("64MiB", "64M"), ("64mb", "64M"), ("1000", "1000"), ("2K", "2K")],
+)
+async def test_a_quota_may_be_written_as_a_limit_of_a_run(file, written, size):
+    config = mount_config(read(file(f'[provider]\nsize = "{written}"\n')), "/m", {})
+    assert config.options == {"size": size}
+    provider = await MemoryProvider.from_options(None, config.options)
+    await provider.aclose()
 
 
 def test_one_name_for_two_trees_is_refused(file):
