@@ -75,6 +75,9 @@ def asked(arguments: list[str]) -> Asked:
         fields["meta"] = False
     if given.list_provenance:
         fields["list_provenance"] = True
+    options = key_values(given.options)
+    if given.links is not None:
+        options["links"] = given.links
     in_file = said is not None and bool(said.mount.get("allow-nonempty", False))
     return Asked(
         mountpoint,
@@ -83,7 +86,7 @@ def asked(arguments: list[str]) -> Asked:
         file=file,
         is_named_by_file=given.mountpoint is None,
         fields=fields,
-        options=key_values(given.options),
+        options=options,
     )
 
 
@@ -117,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="an option of the provider, such as size=1G or inodes=100000",
+    )
+    parser.add_argument(
+        "--links",
+        metavar="POLICY",
+        help="for a directory: what is done with symlinks that lead out of it, as 'vfsd attach"
+        " --help' says; the same as -o links=...",
     )
     parser.add_argument("--foreground", action="store_true", help="stay, and log to stderr")
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
