@@ -5,6 +5,8 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -81,3 +83,25 @@ def test_a_closed_dev_fuse_is_explained(theirs):
     os.chmod("/dev/fuse", 0o600)
     said = theirs.refused(ExitCode.UNAVAILABLE, "mount", theirs.mount)
     assert "chmod 0666 /dev/fuse" in said
+
+
+def test_a_script_of_an_ordinary_user_mounts_for_a_block(theirs):
+    script = (
+        "import os, sys, vfsd\n"
+        # setpriv could start a Python that stands where this user cannot go; a user could not.
+        "places = [os.readlink('/proc/self/exe'), '/usr/bin/python3']\n"
+        "sys.executable = next(each for each in places if os.access(each, os.X_OK))\n"
+        "with vfsd.mount(options={'size': '1M'}) as mounted:\n"
+        "    (mounted.path / 'file').write_text('data')\n"
+        "    print(mounted.client.stat('file').stat.uid == os.getuid(), mounted.path.is_mount())\n"
+        "print(mounted.path.exists())\n"
+    )
+    packages = f"{theirs.environment['PYTHONPATH']}:{sysconfig.get_path('purelib')}"
+    done = subprocess.run(
+        [*theirs.user, sys.executable, "-W", "error", "-c", script],
+        cwd=theirs.root,
+        env={**theirs.environment, "TMPDIR": str(theirs.root), "PYTHONPATH": packages},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("True True\nFalse\n", "")
