@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vfsd import mountinfo
+from vfsd import mountinfo, xdg
 from vfsd.digest import short_key
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -78,18 +78,8 @@ class Endpoint:
 
 
 def runtime_directory() -> Path:
-    """Return where this user's sockets live; it may not exist yet.
-
-    `$XDG_RUNTIME_DIR` counts only if it is the user's own: sudo leaves it as it was.
-    """
-    named = os.environ.get("XDG_RUNTIME_DIR", "")
-    if named.startswith("/"):
-        with suppress(OSError):
-            if os.stat(named).st_uid == os.geteuid():
-                return Path(named, "vfsd")
-    if os.geteuid() == 0:
-        return Path("/run/vfsd")
-    return Path(f"/tmp/vfsd-{os.geteuid()}")
+    """Return where this user's sockets live; it may not exist yet."""
+    return Path(xdg.runtime_directory())
 
 
 def prepare_directory() -> Path:

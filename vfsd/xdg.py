@@ -1,6 +1,6 @@
-"""Where a user's own files are: caches, configuration, and what lasts.
+"""Where a user's own files are: caches, configuration, what lasts, and what lasts for a session.
 
-What it is *not*: the directory of sockets and runs, which must be proven to be the user's own
+What it is *not*: the proof that the directory of sockets and runs is closed to all others
 (vfsd/runtime.py).
 
 Concurrency: pure, but for the environment. `vfsd run` imports this on its way, so it imports
@@ -12,6 +12,7 @@ Source: the XDG base directory specification.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -44,3 +45,16 @@ def need(variable: str, what: str) -> str:
             f"there is no home directory to keep {what} in; set {variable}", ExitCode.USAGE
         )
     return found
+
+
+def runtime_directory() -> str:
+    """Return where this user's sockets and runs are; it may not exist yet.
+
+    `$XDG_RUNTIME_DIR` counts only if it is the user's own: sudo leaves it as it was.
+    """
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    if named.startswith("/"):
+        with suppress(OSError):
+            if os.stat(named).st_uid == os.geteuid():
+                return os.path.join(named, "vfsd")
+    return "/run/vfsd" if os.geteuid() == 0 else f"/tmp/vfsd-{os.geteuid()}"

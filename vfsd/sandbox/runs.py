@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from vfsd import mountinfo
+from vfsd import mountinfo, xdg
 from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
@@ -120,17 +120,8 @@ def find(name: str) -> Record:
 
 
 def directory() -> str:
-    """Return where the directories of this user's runs are; it may not exist yet.
-
-    Beside the sockets, see vfsd/runtime.py, which takes longer to import than a run may.
-    """
-    named = os.environ.get("XDG_RUNTIME_DIR", "")
-    if named.startswith("/"):
-        with suppress(OSError):
-            if os.stat(named).st_uid == os.geteuid():
-                return os.path.join(named, "vfsd", "runs")
-    parent = "/run/vfsd" if os.geteuid() == 0 else f"/tmp/vfsd-{os.geteuid()}"
-    return os.path.join(parent, "runs")
+    """Return where the directories of this user's runs are; it may not exist yet."""
+    return os.path.join(xdg.runtime_directory(), "runs")
 
 
 def sweep(parent: str) -> None:
