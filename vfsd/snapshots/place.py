@@ -6,7 +6,7 @@
     leases/NAME        empty; flock: shared by every running fork of NAME
     layers/ID/         one sealed layer:
       record           record: its kind, when it was made
-      lease            empty; flock: shared by every running fork that needs the layer
+      lease            empty; flock: shared by every running fork of the layer, and what settles it
       tree/            the layer itself, if its kind is `dir`; unpacked from `pack` otherwise
       pack             the layer as an archive, if its kind is `packed`
       fingerprints     record: what the base had at the paths that the layer changes
