@@ -385,6 +385,7 @@ async def serve(
     trees = Trees(close_provider)
     root = await trees.open(config.source, config.options, config.persist)
     tree = Tree(root, read_only=config.read_only, mountpoint=os.fsencode(config.mountpoint))
+    tree.lists_provenance = config.list_provenance
     daemon = Daemon(config, trees, tree, HandleTable(), reread, foreground=foreground)
     await daemon.run(ready)
 

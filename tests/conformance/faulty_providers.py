@@ -312,6 +312,7 @@ class NewNumberPerLookup(DictProvider):
     "snapshot_is_read_only",
     "open_handles_write_past_a_snapshot",
     "snapshots_of_each_moment",
+    "changes_go_on_after_a_pause",
     "what_changed_is_never_called_unchanged",
     "xattrs_survive_forks",
 )
