@@ -19,7 +19,8 @@ from pathlib import Path
 from vfsd import client as client_module
 from vfsd.client import Client
 from vfsd.control import calls
-from vfsd.control.protocol import BATCH_LIMIT, PutEntry
+from vfsd.control.batchverbs import PutEntry
+from vfsd.control.bounds import BATCH_LIMIT
 
 PER_DIRECTORY = 100
 

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 from vfsd.attributes import NAME_MAX, PATH_MAX, Stat
-from vfsd.control import connection, framing, openfiles, protocol, server, watching
+from vfsd.control import bounds, connection, framing, openfiles, server, watching
+from vfsd.control.bounds import BOUNDS, LENGTHS
 from vfsd.control.changing import XATTR_NAME_MAX
-from vfsd.control.protocol import BOUNDS, LENGTHS, VERBS
+from vfsd.control.protocol import VERBS
 from vfsd.control.validation import describe
+from vfsd.control.verb import PAGE_LIMIT
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "CONTROL.md").read_text()
 
@@ -82,17 +84,17 @@ def test_limits_are_the_ones_in_the_code():
     assert limits == {
         "a body": [framing.FRAME_LIMIT_BYTES],
         "data in one message": [framing.DATA_LIMIT_BYTES],
-        "a path": [protocol.PATH_LIMIT_BYTES],
+        "a path": [bounds.PATH_LIMIT_BYTES],
         "a name": [NAME_MAX],
         "a symlink's target": [PATH_MAX - 1],
         "an extended attribute's name and value": [
             XATTR_NAME_MAX,
-            protocol.XATTR_VALUE_LIMIT_BYTES,
+            bounds.XATTR_VALUE_LIMIT_BYTES,
         ],
-        "entries in a page of `list`, in `put` and in `fetch`": [protocol.PAGE_LIMIT],
+        "entries in a page of `list`, in `put` and in `fetch`": [PAGE_LIMIT],
         "open files of a connection": [openfiles.FILES_LIMIT],
     }
-    assert protocol.PAGE_LIMIT == protocol.BATCH_LIMIT
+    assert PAGE_LIMIT == bounds.BATCH_LIMIT
     for sentence in (
         f"at most {framing.FRAME_LIMIT_BYTES}",
         f"up to {framing.SKIP_LIMIT_BYTES >> 20} MiB",

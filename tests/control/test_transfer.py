@@ -11,7 +11,7 @@ import pytest
 
 from vfsd import aclient
 from vfsd.attributes import Stat
-from vfsd.control import landing, protocol, replies
+from vfsd.control import batchverbs, fileverbs, landing, replies
 from vfsd.control.sending import put_tree
 
 from .treecompare import one_of_everything, picture
@@ -101,9 +101,9 @@ def test_files_without_permission_are_named(source, tmp_path):
         try:
             while True:
                 match call.verb:
-                    case protocol.Put():
+                    case batchverbs.Put():
                         call = steps.send([])
-                    case protocol.Write(data=data):
+                    case fileverbs.Write(data=data):
                         call = steps.send(len(data))
                     case _:
                         call = steps.send(1)

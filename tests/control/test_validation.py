@@ -2,8 +2,8 @@
 
 import pytest
 
-from vfsd.control import protocol
-from vfsd.control.protocol import VERBS
+from vfsd.control.bounds import PATH_LIMIT_BYTES
+from vfsd.control.protocol import VERBS, Hello
 from vfsd.control.service import HANDLERS
 from vfsd.control.validation import ParameterError, describe, parse, render
 
@@ -49,14 +49,14 @@ def test_missing_unknown_and_wrong_parameters_are_named(name):
 
 
 def test_every_verb_is_handled():
-    assert set(HANDLERS) == set(VERBS.values()) - {protocol.Hello}
+    assert set(HANDLERS) == set(VERBS.values()) - {Hello}
 
 
 @pytest.mark.parametrize(
     ("name", "given", "code"),
     [
         ("nonsense", {}, 38),
-        ("stat", {"path": b"x" * (protocol.PATH_LIMIT_BYTES + 1)}, 90),
+        ("stat", {"path": b"x" * (PATH_LIMIT_BYTES + 1)}, 90),
         ("stat", {"path": b"x", "follow": 1}, 71),
         ("read", {"fd": 1, "offset": -1, "size": 1}, 71),
         ("read", {"fd": 1, "offset": 1 << 63, "size": 1}, 71),

@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from vfsd.client import calls
+from vfsd.control.batchverbs import PutEntry
 from vfsd.control.framing import DATA_LIMIT_BYTES
-from vfsd.control.protocol import PutEntry
 
 NAMES = ["plain", "späße ☃", b"\xff\xfe\x01".decode("utf-8", "surrogateescape"), "-r", "a\nb", " "]
 

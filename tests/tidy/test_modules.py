@@ -13,9 +13,7 @@ SHIPPED = python_files("vfsd", "providers")
 EVERY = python_files("vfsd", "providers", "tests", "benchmarks")
 
 LINES_MAX = 400
-LARGER = {
-    "vfsd/control/protocol.py": 428,
-}
+LARGER: dict[str, int] = {}
 """Files over the limit and what each may not pass; these numbers only ever go down."""
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "base", "misc", "tools"}

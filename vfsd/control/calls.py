@@ -19,9 +19,17 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from vfsd.attributes import StatFs
-from vfsd.control import protocol, replies, snapshotverbs, streamverbs
+from vfsd.control import (
+    batchverbs,
+    fileverbs,
+    pathverbs,
+    protocol,
+    replies,
+    snapshotverbs,
+    streamverbs,
+)
+from vfsd.control.batchverbs import PutEntry
 from vfsd.control.framing import Request
-from vfsd.control.protocol import PutEntry
 from vfsd.control.validation import render
 from vfsd.control.verb import Verb
 
@@ -141,11 +149,11 @@ def top(interval_ms: int) -> Call[dict[str, Any]]:
 
 
 def stat(path: bytes, *, follow: bool) -> Call[replies.FileInfo]:
-    return Call(protocol.StatFile(path, follow), replies.file_info)
+    return Call(pathverbs.StatFile(path, follow), replies.file_info)
 
 
 def list_page(path: bytes, after: bytes = b"") -> Call[replies.Page]:
-    return Call(protocol.ListDirectory(path, after), replies.page)
+    return Call(pathverbs.ListDirectory(path, after), replies.page)
 
 
 def list_all(path: bytes) -> Steps[list[tuple[bytes, replies.FileInfo]]]:
@@ -162,7 +170,7 @@ def list_all(path: bytes) -> Steps[list[tuple[bytes, replies.FileInfo]]]:
 
 
 def readlink(path: bytes) -> Call[bytes]:
-    return Call(protocol.ReadLink(path), replies.data)
+    return Call(pathverbs.ReadLink(path), replies.data)
 
 
 def statfs(path: bytes) -> Call[StatFs]:
@@ -172,114 +180,114 @@ def statfs(path: bytes) -> Call[StatFs]:
             raise replies.ReplyError("no room")
         return StatFs(*found)
 
-    return Call(protocol.StatFilesystem(path), convert)
+    return Call(pathverbs.StatFilesystem(path), convert)
 
 
 def read_file(path: bytes) -> Call[bytes]:
-    return Call(protocol.ReadFile(path), replies.data)
+    return Call(pathverbs.ReadFile(path), replies.data)
 
 
 def write_file(path: bytes, data: bytes, mode: int) -> Call[None]:
-    return Call(protocol.WriteFile(path, data, mode), replies.nothing)
+    return Call(pathverbs.WriteFile(path, data, mode), replies.nothing)
 
 
 def open_file(path: bytes, flags: int, mode: int) -> Call[tuple[int, replies.FileInfo]]:
-    return Call(protocol.Open(path, flags, mode), replies.opened)
+    return Call(fileverbs.Open(path, flags, mode), replies.opened)
 
 
 def stage(at: bytes, path: bytes) -> Call[int]:
-    return Call(protocol.Stage(at, path), replies.number)
+    return Call(batchverbs.Stage(at, path), replies.number)
 
 
 def commit(
     fd: int, name: bytes, mode: int, mtime_ns: int | None, *, keep: bool = False
 ) -> Call[None]:
-    return Call(protocol.Commit(fd, name, mode, mtime_ns, keep), replies.nothing)
+    return Call(batchverbs.Commit(fd, name, mode, mtime_ns, keep), replies.nothing)
 
 
 def read(fd: int, offset: int, size: int) -> Call[bytes]:
-    return Call(protocol.Read(fd, offset, size), replies.data)
+    return Call(fileverbs.Read(fd, offset, size), replies.data)
 
 
 def write(fd: int, offset: int, data: bytes) -> Call[int]:
-    return Call(protocol.Write(fd, offset, data), replies.number)
+    return Call(fileverbs.Write(fd, offset, data), replies.number)
 
 
 def fstat(fd: int) -> Call[replies.FileInfo]:
-    return Call(protocol.StatFd(fd), replies.file_info)
+    return Call(fileverbs.StatFd(fd), replies.file_info)
 
 
 def ftruncate(fd: int, size: int) -> Call[None]:
-    return Call(protocol.TruncateFd(fd, size), replies.nothing)
+    return Call(fileverbs.TruncateFd(fd, size), replies.nothing)
 
 
 def fsync(fd: int, *, data_only: bool) -> Call[None]:
-    return Call(protocol.SyncFd(fd, data_only), replies.nothing)
+    return Call(fileverbs.SyncFd(fd, data_only), replies.nothing)
 
 
 def close(fd: int) -> Call[None]:
-    return Call(protocol.Close(fd), replies.nothing)
+    return Call(fileverbs.Close(fd), replies.nothing)
 
 
 def mkdir(path: bytes, mode: int, *, parents: bool) -> Call[None]:
-    return Call(protocol.MakeDirectory(path, mode, parents), replies.nothing)
+    return Call(pathverbs.MakeDirectory(path, mode, parents), replies.nothing)
 
 
 def mknod(path: bytes, mode: int, rdev: int) -> Call[None]:
-    return Call(protocol.MakeNode(path, mode, rdev), replies.nothing)
+    return Call(pathverbs.MakeNode(path, mode, rdev), replies.nothing)
 
 
 def symlink(path: bytes, target: bytes) -> Call[None]:
-    return Call(protocol.MakeSymlink(path, target), replies.nothing)
+    return Call(pathverbs.MakeSymlink(path, target), replies.nothing)
 
 
 def link(source: bytes, target: bytes) -> Call[None]:
-    return Call(protocol.Link(source, target), replies.nothing)
+    return Call(pathverbs.Link(source, target), replies.nothing)
 
 
 def unlink(path: bytes) -> Call[None]:
-    return Call(protocol.Unlink(path), replies.nothing)
+    return Call(pathverbs.Unlink(path), replies.nothing)
 
 
 def rmdir(path: bytes) -> Call[None]:
-    return Call(protocol.RemoveDirectory(path), replies.nothing)
+    return Call(pathverbs.RemoveDirectory(path), replies.nothing)
 
 
 def remove_tree(path: bytes) -> Call[int]:
-    return Call(protocol.RemoveTree(path), replies.number)
+    return Call(pathverbs.RemoveTree(path), replies.number)
 
 
 def rename(source: bytes, target: bytes, flags: int) -> Call[None]:
-    return Call(protocol.Rename(source, target, flags), replies.nothing)
+    return Call(pathverbs.Rename(source, target, flags), replies.nothing)
 
 
 def setattr_(path: bytes, *, follow: bool, **changes: int | None) -> Call[replies.FileInfo]:
-    return Call(protocol.SetAttributes(path, follow, **changes), replies.file_info)
+    return Call(pathverbs.SetAttributes(path, follow, **changes), replies.file_info)
 
 
 def truncate(path: bytes, size: int) -> Call[replies.FileInfo]:
-    return Call(protocol.Truncate(path, size), replies.file_info)
+    return Call(pathverbs.Truncate(path, size), replies.file_info)
 
 
 def getxattr(path: bytes, name: bytes, *, follow: bool) -> Call[bytes]:
-    return Call(protocol.GetXattr(path, name, follow), replies.data)
+    return Call(pathverbs.GetXattr(path, name, follow), replies.data)
 
 
 def listxattr(path: bytes, *, follow: bool) -> Call[list[bytes]]:
-    return Call(protocol.ListXattr(path, follow), replies.names)
+    return Call(pathverbs.ListXattr(path, follow), replies.names)
 
 
 def setxattr(path: bytes, name: bytes, value: bytes, *, follow: bool) -> Call[None]:
-    return Call(protocol.SetXattr(path, name, value, follow), replies.nothing)
+    return Call(pathverbs.SetXattr(path, name, value, follow), replies.nothing)
 
 
 def removexattr(path: bytes, name: bytes, *, follow: bool) -> Call[None]:
-    return Call(protocol.RemoveXattr(path, name, follow), replies.nothing)
+    return Call(pathverbs.RemoveXattr(path, name, follow), replies.nothing)
 
 
 def put(at: bytes, entries: Sequence[PutEntry]) -> Call[list[tuple[int, int]]]:
-    return Call(protocol.Put(at, tuple(entries)), replies.failures)
+    return Call(batchverbs.Put(at, tuple(entries)), replies.failures)
 
 
 def fetch(at: bytes, names: Sequence[bytes]) -> Call[list[bytes | int]]:
-    return Call(protocol.Fetch(at, tuple(names)), replies.fetched)
+    return Call(batchverbs.Fetch(at, tuple(names)), replies.fetched)

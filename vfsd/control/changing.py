@@ -15,7 +15,7 @@ import stat as stat_module
 
 from vfsd import provenance
 from vfsd.attributes import PATH_MAX, SetAttr
-from vfsd.control.protocol import (
+from vfsd.control.pathverbs import (
     Link,
     MakeDirectory,
     MakeNode,

@@ -18,10 +18,10 @@ import trio
 
 from vfsd import provenance
 from vfsd.contract import Entry
+from vfsd.control.batchverbs import Fetch
 from vfsd.control.framing import DATA_LIMIT_BYTES
 from vfsd.control.openfiles import release
-from vfsd.control.protocol import (
-    Fetch,
+from vfsd.control.pathverbs import (
     GetXattr,
     ListDirectory,
     ListXattr,

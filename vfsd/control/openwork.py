@@ -11,10 +11,10 @@ import os
 import stat as stat_module
 
 from vfsd.attributes import SetAttr
+from vfsd.control.fileverbs import Close, Open, Read, StatFd, SyncFd, TruncateFd, Write
 from vfsd.control.framing import DATA_LIMIT_BYTES
 from vfsd.control.openfiles import ControlFile
 from vfsd.control.placing import discard
-from vfsd.control.protocol import Close, Open, Read, StatFd, SyncFd, TruncateFd, Write
 from vfsd.control.work import Work, record
 from vfsd.errors import fail
 from vfsd.tree import Place

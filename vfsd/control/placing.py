@@ -21,8 +21,9 @@ import trio
 
 from vfsd.attributes import SetAttr
 from vfsd.contract import Entry, Handle
+from vfsd.control.batchverbs import Commit, Stage
 from vfsd.control.openfiles import release
-from vfsd.control.protocol import Commit, Stage, WriteFile
+from vfsd.control.pathverbs import WriteFile
 from vfsd.control.work import Work
 from vfsd.errors import fail
 from vfsd.tree import Place, split_path

@@ -16,9 +16,9 @@ import trio
 
 from vfsd.attributes import SetAttr
 from vfsd.contract import Entry
+from vfsd.control.batchverbs import Put, PutEntry
 from vfsd.control.changing import check_target
 from vfsd.control.placing import apply, file_maker, install
-from vfsd.control.protocol import Put, PutEntry
 from vfsd.control.work import CHECKPOINT_EVERY, Work
 from vfsd.errors import fail
 from vfsd.tree import Place, check_not_hidden, check_same, split_path

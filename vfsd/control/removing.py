@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from vfsd.contract import Node
-from vfsd.control.protocol import RemoveTree
+from vfsd.control.pathverbs import RemoveTree
 from vfsd.control.work import CHECKPOINT_EVERY, Work
 from vfsd.tree import Attachment, Place
 

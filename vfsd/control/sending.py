@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from vfsd.control import calls
+from vfsd.control.batchverbs import PutEntry
 from vfsd.control.calls import Steps
 from vfsd.control.contents import close_quietly, write_range
 from vfsd.control.framing import DATA_LIMIT_BYTES
-from vfsd.control.protocol import PutEntry
 from vfsd.control.transfer import Account, ProgressCallback, Report
 
 SMALL_BYTES = 1 << 18

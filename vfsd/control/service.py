@@ -27,13 +27,7 @@ from vfsd.control import (
     snapshotting,
     watching,
 )
-from vfsd.control.protocol import (
-    VERBS,
-    Attach,
-    Detach,
-    Status,
-    Stop,
-)
+from vfsd.control.protocol import VERBS, Attach, Detach, Status, Stop
 from vfsd.control.verb import Verb
 from vfsd.control.work import Work
 

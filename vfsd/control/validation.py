@@ -1,6 +1,6 @@
 """From the parameters of a request, which a stranger wrote, to a `Verb`; and back.
 
-The checks are derived from the dataclasses of protocol.py: a field's type says what is
+The checks are derived from the verbs' dataclasses: a field's type says what is
 allowed, a default that it may be left out, `BOUNDS` and `LENGTHS` how large it may be.
 
 Concurrency: pure functions; the table of fields is made once, at import.
@@ -14,7 +14,8 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import NamedTuple, get_args, get_origin, get_type_hints
 
-from vfsd.control.protocol import BOUNDS, LENGTHS, NAMES, VERBS
+from vfsd.control.bounds import BOUNDS, LENGTHS
+from vfsd.control.protocol import NAMES, VERBS
 from vfsd.control.verb import Verb
 
 Check = Callable[[object], bool]
