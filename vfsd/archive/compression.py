@@ -29,6 +29,8 @@ LEVELS = {"none": 0, "zlib": 6, "zstd": 3, "xz": 6}
 XZ_MEMORY_MAX = 1 << 24
 """What a reader lets xz use; frames of a writer need an eighth of it."""
 
+Stored = bytes | bytearray | memoryview
+
 _contexts = threading.local()
 
 
@@ -44,10 +46,10 @@ def compress(data: bytes, codec: int, level: int) -> bytes:
     return data
 
 
-def expand(stored: bytes | bytearray, codec: int, length: int, offset: int) -> bytes | bytearray:
+def expand(stored: Stored, codec: int, length: int, offset: int) -> bytes:
     """Return the plain bytes, exactly `length` of them, never making more.
 
-    Damage, naming `offset`, for anything else.
+    What is `CODEC_RAW` needs no expanding. Damage, naming `offset`, for anything else.
     """
     try:
         plain = _EXPANDERS[codec](stored, length)
@@ -60,18 +62,14 @@ def expand(stored: bytes | bytearray, codec: int, length: int, offset: int) -> b
     return plain
 
 
-def _expand_raw(stored: bytes | bytearray, length: int) -> bytes | bytearray:
-    return stored
-
-
-def _expand_zlib(stored: bytes | bytearray, length: int) -> bytes | None:
+def _expand_zlib(stored: Stored, length: int) -> bytes | None:
     expander = zlib.decompressobj()
     # One byte more than there may be, so that a longer frame is noticed.
     plain = expander.decompress(stored, length + 1)
     return plain if expander.eof and not expander.unused_data else None
 
 
-def _expand_xz(stored: bytes | bytearray, length: int) -> bytes | None:
+def _expand_xz(stored: Stored, length: int) -> bytes | None:
     expander = lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY_MAX)
     plain = expander.decompress(stored, length + 1)
     if not expander.eof and len(plain) == length:
@@ -79,7 +77,7 @@ def _expand_xz(stored: bytes | bytearray, length: int) -> bytes | None:
     return plain if expander.eof and not expander.unused_data else None
 
 
-def _expand_zstd(stored: bytes | bytearray, length: int) -> bytes | None:
+def _expand_zstd(stored: Stored, length: int) -> bytes | None:
     import zstandard
 
     try:
@@ -93,7 +91,6 @@ def _expand_zstd(stored: bytes | bytearray, length: int) -> bytes | None:
 
 
 _EXPANDERS = {
-    CODEC_RAW: _expand_raw,
     CODEC_ZLIB: _expand_zlib,
     CODEC_ZSTD: _expand_zstd,
     CODEC_XZ: _expand_xz,

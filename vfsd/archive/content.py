@@ -35,7 +35,7 @@ class Parts(Protocol):
 class Content:
     """What a file holds; made by `Archive.content`."""
 
-    __slots__ = ("_frames", "_starts", "extents", "size")
+    __slots__ = ("_frames", "_starts", "_whole", "extents", "size")
 
     def __init__(self, frames: Parts, size: int, extents: list[Extent], place: int) -> None:
         """Check the extents. Damage, naming `place`, if they are impossible."""
@@ -43,6 +43,8 @@ class Content:
         self.size = size
         self.extents: Sequence[Extent] = extents
         self._starts = [extent.offset for extent in extents]
+        self._whole = extents[0] if len(extents) == 1 and extents[0].length == size else None
+        """The only extent, if it is all of the file."""
         end = 0
         for extent in extents:
             frames_needed = -(-extent.length // frames.frame_bytes)
@@ -61,7 +63,10 @@ class Content:
         end = min(offset + size, self.size)
         if offset >= end:
             return b""
-        first = self._piece(offset, end)
+        if self._whole is not None:
+            first: memoryview | bytearray | bytes = self._data(self._whole, offset, end)
+        else:
+            first = self._piece(offset, end)
         if len(first) == end - offset:
             return first
         pieces = [first]

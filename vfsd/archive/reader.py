@@ -109,7 +109,7 @@ class Archive:
         """Return counters, for `vfsd status`."""
         return {
             "nodes": self.count,
-            "verified_frames": self.frames.expanded_frames,
+            "verified_frames": self.frames.verified_frames,
             "read_bytes": self.frames.read_bytes,
         }
 

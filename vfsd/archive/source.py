@@ -49,6 +49,11 @@ class NotCached(Exception):
         self.size = size
 
 
+def beyond(offset: int, size: int) -> Damage:
+    """Return the complaint about bytes that are told to be where the archive has none."""
+    return Damage(f"{size} bytes are told to stand beyond the archive's end", offset)
+
+
 class Source:
     """An open file, of which `start` up to `end` is the archive."""
 
@@ -90,39 +95,46 @@ class Source:
 
     def read(self, offset: int, size: int) -> bytearray:
         """Return exactly `size` bytes. Damage if they are not all in the archive; Changed."""
-        if offset < 0 or size < 0 or offset + size > self.end - self.start:
-            raise Damage(f"{size} bytes are told to stand beyond the archive's end", offset)
+        if size < 0 or offset + size > self.end - self.start:
+            raise beyond(offset, size)
         buffer = bytearray(size)
-        done = self._fill(buffer, offset)
-        self._check_unchanged()
-        if done < size:
-            raise Damage("the file is shorter than it was", offset + done)
+        self.read_into(memoryview(buffer), offset)
         return buffer
 
-    def _fill(self, buffer: bytearray, offset: int) -> int:
-        size, done, at = len(buffer), 0, self.start + offset
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fill `view` from `offset`. Damage if that is not all in the archive; Changed.
+
+        After an exception it holds anything.
+        """
+        size = len(view)
+        if offset < 0 or offset + size > self.end - self.start:
+            raise beyond(offset, size)
         if self.changed:
             raise Changed
-        view = memoryview(buffer)
+        done = 0
         while done < size:
-            try:
-                count = os.preadv(self.fd, [view[done:]], at + done, self._flags)
-            except BlockingIOError:
-                raise NotCached(offset + done, size - done) from None
-            except OSError as error:
-                if not self._flags or error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                self._flags = 0
-                continue
+            count = self._read_some(view[done:] if done else view, offset + done)
             if count == 0:
                 break
             done += count
-        return done
-
-    def _check_unchanged(self) -> None:
         stat = os.fstat(self.fd)
-        if stat.st_ctime_ns == self._ctime_ns:
-            return
+        if stat.st_ctime_ns != self._ctime_ns:
+            self._note_change(stat)
+        if done < size:
+            raise Damage("the file is shorter than it was", offset + done)
+
+    def _read_some(self, view: memoryview, offset: int) -> int:
+        try:
+            return os.preadv(self.fd, (view,), self.start + offset, self._flags)
+        except BlockingIOError:
+            raise NotCached(offset, len(view)) from None
+        except OSError as error:
+            if not self._flags or error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            self._flags = 0
+            return self._read_some(view, offset)
+
+    def _note_change(self, stat: os.stat_result) -> None:
         if (stat.st_size, stat.st_mtime_ns) != self._identity:
             self.changed = True
             raise Changed
