@@ -41,6 +41,7 @@ class LayeredView:
         self._layers = Layers(layers, base)
         self._marked = len(layers)
         self._directories: dict[bytes, Merged] = {}
+        self._last: tuple[bytes, Merged] | None = None
         self._held = ExitStack()
 
     @classmethod
@@ -52,7 +53,8 @@ class LayeredView:
         """Open directories: the layers' trees, top first, and the base's."""
         with ExitStack() as opening:
             trees = [
-                opening.enter_context(HostTree(each, marks=True, kind="layer")) for each in layers
+                opening.enter_context(HostTree(each, marks=True, kind="layer", sealed=True))
+                for each in layers
             ]
             below = None if base is None else opening.enter_context(HostTree(base))
             view = cls(trees, below)
@@ -122,10 +124,19 @@ class LayeredView:
 
     def _find(self, path: bytes) -> Merged | None:
         """Return what stands at `path` now; the way there may be as it was remembered."""
+        # Attributes, data and target of a file are asked for one after the other.
+        if self._last is not None and self._last[0] == path:
+            return self._last[1]
+        merged = self._search(path)
+        # What the base has part in is asked again: it is not sealed.
+        if merged is not None and merged.levels and merged.levels[-1].layer < self._marked:
+            self._last = path, merged
+        return merged
+
+    def _search(self, path: bytes) -> Merged | None:
         if not path:
             return self._remember(b"", self._layers.root())
         known = self._directories.get(path)
-        # What the base has part in is asked again: it is not sealed.
         if known is not None and known.levels[-1].layer < self._marked:
             return known
         above = self._nearest(path)

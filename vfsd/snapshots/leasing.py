@@ -105,7 +105,7 @@ class Lease:
                 return PackLayer(layer.id, place.layer(layer.id, "pack"))
             except FileNotFoundError as error:
                 raise Damaged(f"the layer {layer.id} is damaged: its archive is missing") from error
-        return HostTree(self._tree(layer), marks=True, kind="layer")
+        return HostTree(self._tree(layer), marks=True, kind="layer", sealed=True)
 
     def _tree(self, layer: Layer) -> str:
         tree = self._store.place.layer(layer.id, "tree")

@@ -60,7 +60,7 @@ class Totals(NamedTuple):
 def write_manifest(tree: str, path: str, told: Told | None = None) -> Totals:
     """Make the manifest of `tree` at `path`, which must not exist; its content is on disk then."""
     files = size_bytes = 0
-    with HostTree(tree, marks=True) as view, open(path, "xb") as file:
+    with HostTree(tree, marks=True, sealed=True) as view, open(path, "xb") as file:
         _put(file, [MAGIC, VERSION, _entry(view, b"", view.item(b""))])
         todo = [b""]
         while todo:
@@ -106,7 +106,7 @@ def damage(tree: str, path: str, told: Told | None = None) -> Iterator[str]:
     """
     frames = _frames(path)
     files = size_bytes = 0
-    with HostTree(tree, marks=True) as view:
+    with HostTree(tree, marks=True, sealed=True) as view:
         head = next(frames, None)
         if not isinstance(head, list) or len(head) != 3 or head[0] != MAGIC:
             raise Damaged(f"{path} is damaged: it is no manifest")

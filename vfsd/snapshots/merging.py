@@ -33,7 +33,10 @@ def merge(trees: Sequence[str], target: str, *, whole: bool) -> None:
     EACCES names a directory that this user cannot read. An error leaves an unfinished target.
     """
     with ExitStack() as held:
-        layers = [held.enter_context(HostTree(tree, marks=True, kind="layer")) for tree in trees]
+        layers = [
+            held.enter_context(HostTree(tree, marks=True, kind="layer", sealed=True))
+            for tree in trees
+        ]
         os.mkdir(target, 0o700)
         top = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         held.callback(os.close, top)

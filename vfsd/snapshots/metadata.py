@@ -1,7 +1,8 @@
 """Setting a file's owner, extended attributes, permissions and times, as far as that is permitted.
 
-A file is reached through a descriptor of its own (`/proc/self/fd/N`), so nothing is followed and
-nothing is resolved again. What this user or this file system cannot do is told and passed over.
+A file is reached through a descriptor of its own (its number where the file is open, or
+`/proc/self/fd/N` where it is only a place), so nothing is followed and nothing is resolved
+again. What this user or this file system cannot do is told and passed over.
 
 What it is *not*: the finding of the file (hostwriter.py, unpack.py).
 
@@ -35,16 +36,21 @@ class MetadataSetter:
     def __init__(self, complain: Complain) -> None:
         self._complain = complain
 
-    def set(self, reached: str, path: bytes, stat: Stat, xattrs: Mapping[bytes, bytes]) -> None:
+    def set(
+        self, reached: str | int, path: bytes, stat: Stat, xattrs: Mapping[bytes, bytes]
+    ) -> None:
         """Make the file at `reached` have these; `path` is what it is called in complaints."""
         now = os.stat(reached)
-        if (now.st_uid, now.st_gid) != (stat.uid, stat.gid):
+        mode = now.st_mode
+        other_owner = (now.st_uid, now.st_gid) != (stat.uid, stat.gid)
+        if other_owner:
             with self.permitted(path, f"the owner {stat.uid}:{stat.gid}"):
                 os.chown(reached, stat.uid, stat.gid)
         # After the owner: a change of owner takes capabilities and set-id bits away.
         self._set_xattrs(reached, path, xattrs)
         if not stat_module.S_ISLNK(now.st_mode):
-            mode = os.stat(reached).st_mode
+            if other_owner or xattrs:
+                mode = os.stat(reached).st_mode  # they may have changed it
             if (mode ^ stat.mode) & PERMISSIONS:
                 with self.permitted(path, f"the permissions {stat.mode & PERMISSIONS:04o}"):
                     os.chmod(reached, stat.mode & PERMISSIONS)
@@ -52,7 +58,7 @@ class MetadataSetter:
             with self.permitted(path, "the time"):
                 os.utime(reached, ns=(stat.atime_ns, stat.mtime_ns))
 
-    def _set_xattrs(self, reached: str, path: bytes, wanted: Mapping[bytes, bytes]) -> None:
+    def _set_xattrs(self, reached: str | int, path: bytes, wanted: Mapping[bytes, bytes]) -> None:
         try:
             there = {os.fsencode(name) for name in os.listxattr(reached)}
         except OSError as error:

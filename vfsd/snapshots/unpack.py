@@ -79,11 +79,14 @@ class Unpacker:
         self._directories: dict[bytes, TarEntry] = {b"": self._unmentioned(b"")}
         self._own: set[bytes] = set()
         self._way: set[bytes] = set()
+        self._reached = b""
+        self._reached_fd = -1
         self.left_out: list[tuple[bytes, str]] = []
         self.incomplete: list[tuple[bytes, str]] = []
 
     def close(self) -> None:
         """Let go of the directory."""
+        self._leave()
         os.close(self._fd)
 
     def layer(self, reader: TarReader) -> None:
@@ -117,7 +120,7 @@ class Unpacker:
                     continue
                 raise
             try:
-                self._set(fd, path, entry)
+                self._set(f"/proc/self/fd/{fd}", path, entry)
             finally:
                 os.close(fd)
 
@@ -139,9 +142,16 @@ class Unpacker:
                 self._directory(parent, name, path, entry)
             elif entry.kind == LINK:
                 self._link(parent, name, path, entry)
-            else:
+            elif entry.kind in _SPECIAL:
+                # What stood there is gone even if this user cannot make the device.
                 self._replace(parent, name, path)
                 self._make(parent, name, path, entry, reader)
+            else:
+                try:
+                    self._make(parent, name, path, entry, reader)
+                except FileExistsError:
+                    self._replace(parent, name, path)
+                    self._make(parent, name, path, entry, reader)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
@@ -217,11 +227,11 @@ class Unpacker:
             raise refused(path, f"its type {entry.kind!r} is unknown")
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            self._set(fd, path, entry)
+            self._set(f"/proc/self/fd/{fd}", path, entry)
         finally:
             os.close(fd)
 
-    def _set(self, fd: int, path: bytes, entry: TarEntry) -> None:
+    def _set(self, reached: int | str, path: bytes, entry: TarEntry) -> None:
         for name in entry.xattrs:
             if is_mark(name) and not name.endswith(b".opaque"):
                 self.incomplete.append((path, f"the attribute {os.fsdecode(name)}"))
@@ -232,7 +242,6 @@ class Unpacker:
             *(entry.mode, 1, entry.uid, entry.gid, 0, entry.size, 0),
             *(time_ns, time_ns, time_ns),
         )
-        reached = f"/proc/self/fd/{fd}"
         xattrs = without_marks(entry.xattrs)
         if path in self._directories:
             with suppress(OSError):
@@ -305,6 +314,7 @@ class Unpacker:
         if found is not None and stat_module.S_ISDIR(found.st_mode):
             # What is remembered of directories in it does no harm: it counts only where a
             # directory stands, and that has been made since.
+            self._leave()
             remove_tree(f"/proc/self/fd/{parent}/{os.fsdecode(name)}")
         elif found is not None:
             os.unlink(name, dir_fd=parent)
@@ -326,8 +336,22 @@ class Unpacker:
     def _parent(self, path: bytes) -> tuple[int, bytes]:
         """Open the directory of a path, making what is missing of it."""
         way, _, name = path.rpartition(b"/")
+        # Most files stand in the directory of the one before.
+        if self._reached_fd >= 0 and way == self._reached:
+            return os.dup(self._reached_fd), name
+        fd = self._parent_directory(way, path)
+        self._leave()
+        self._reached, self._reached_fd = way, os.dup(fd)
+        return fd, name
+
+    def _leave(self) -> None:
+        if self._reached_fd >= 0:
+            fd, self._reached_fd = self._reached_fd, -1
+            os.close(fd)
+
+    def _parent_directory(self, way: bytes, path: bytes) -> int:
         with suppress(FileNotFoundError):
-            return self._open_directory(way, path), name
+            return self._open_directory(way, path)
         made = b""
         for part in way.split(b"/"):
             made = made + b"/" + part if made else part
@@ -341,7 +365,7 @@ class Unpacker:
             finally:
                 os.close(fd)
             self._brought(made)
-        return self._open_directory(way, path), name
+        return self._open_directory(way, path)
 
     def _unmentioned(self, path: bytes) -> TarEntry:
         """Return what a directory is like that is on the way to a file and has no entry."""

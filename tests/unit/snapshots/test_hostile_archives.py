@@ -64,6 +64,16 @@ REFUSED = {
     "through a symlink": [link("a", "/"), member("a/x", data=b"x")],
     "through a symlink that leads out": [link("a", "../.."), member("a/x", data=b"x")],
     "through two symlinks": [link("a", "b"), link("b", "/"), member("a/x/y", data=b"x")],
+    "through a symlink that was a directory a moment ago": [
+        member("a/y", data=b"x"),
+        link("a", "/"),
+        member("a/x", data=b"x"),
+    ],
+    "through a symlink above the directory of the file before": [
+        member("a/b/y", data=b"x"),
+        link("a", "/"),
+        member("a/b/x", data=b"x"),
+    ],
     "through a file": [member("a", data=b"x"), member("a/x", data=b"x")],
     "a whiteout through a symlink": [link("a", "/"), member("a/.wh.etc")],
     "an opaque mark through a symlink": [link("a", "/"), member("a/.wh..wh..opq")],
@@ -151,6 +161,10 @@ def test_the_last_of_several_entries_counts(tmp_path, store):
         member("e", DIRECTORY, mode=0o700),
         member("e/inner", data=b"y"),
         member("./e//./inner", data=b"z"),
+        member("g/h/gone", data=b"x"),
+        member("g", data=b"a file for a moment"),
+        member("g/", DIRECTORY),
+        member("g/h/stays", data=b"w"),
     )
     (tmp_path / "a.tar").write_bytes(data)
     found = imported(store, tmp_path / "a.tar")
@@ -159,6 +173,7 @@ def test_the_last_of_several_entries_counts(tmp_path, store):
         b"l": b"no link any more",
         b"d": b"a file now",
         b"e/inner": b"z",
+        b"g/h/stays": b"w",
     }
 
 
