@@ -8,8 +8,7 @@ What it is *not*: a layer's meaning. Whiteouts show as the devices they are, and
 `marks=True` the overlay's attributes show as well: that is how layered.py reads a layer.
 
 Where nobody changes the tree (`sealed=True`, a layer of the store), the directory that was
-reached last stays open: its files follow each other, and the walk from the root is most of what
-reading a small one costs.
+reached last stays open (lastdirectory.py).
 
 Concurrency: blocking calls. Nothing but the root's descriptor is kept, so threads may share one;
 a sealed one is for one thread at a time. A directory that changes while it is listed shows each
@@ -29,6 +28,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from vfsd.attributes import Stat
+from vfsd.snapshots.lastdirectory import LastDirectory
 from vfsd.snapshots.marks import is_mark
 from vfsd.snapshots.syscalls import open_beneath
 from vfsd.snapshots.view import Item
@@ -56,14 +56,13 @@ class HostTree:
         self._marks = marks
         self._kind = kind
         self._sealed = sealed
-        self._reached = b""
-        self._reached_fd = -1
+        self._last = LastDirectory()
         self._attributes: tuple[bytes, Mapping[bytes, bytes]] | None = None
         self._fd = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Give the root's descriptor back. May be called twice."""
-        self._leave()
+        self._last.leave()
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -87,7 +86,7 @@ class HostTree:
         except OSError as error:
             raise self._named(error, path) from error
         finally:
-            self._let_go(parent)
+            os.close(parent)
 
     def scan(self, path: bytes) -> Mapping[bytes, Item]:
         """Return the files in the directory `path`, by name. ENOENT, ENOTDIR, EACCES."""
@@ -117,7 +116,7 @@ class HostTree:
         except OSError as error:
             raise self._named(error, path) from error
         finally:
-            self._let_go(parent)
+            os.close(parent)
 
     def xattrs(self, path: bytes) -> Mapping[bytes, bytes]:
         """Return the extended attributes; the overlay's own only with `marks`."""
@@ -135,7 +134,7 @@ class HostTree:
         except OSError as error:
             raise self._named(error, path) from error
         finally:
-            self._let_go(parent)
+            os.close(parent)
 
     def open(self, path: bytes) -> BinaryIO:
         """Open the regular file for reading; the caller closes it. EINVAL for another type."""
@@ -203,28 +202,19 @@ class HostTree:
             return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         except OSError as error:
             raise self._named(error, path) from error
+        finally:
+            os.close(parent)
 
     def _parent(self, path: bytes) -> tuple[int, bytes]:
-        """Return a descriptor of the directory, which `_let_go` takes back, and the last name."""
         way, _, name = path.rpartition(b"/")
         if name == b"..":
             raise self._named(OSError(errno.ENOENT, os.strerror(errno.ENOENT)), path)
-        if self._reached_fd >= 0 and way == self._reached:
-            return self._reached_fd, name or b"."
-        parent = self._open(way, os.O_PATH | os.O_DIRECTORY, path)
-        if self._sealed:
-            self._leave()
-            self._reached, self._reached_fd = way, parent
+        parent = self._last.reach(way)
+        if parent is None:
+            parent = self._open(way, os.O_PATH | os.O_DIRECTORY, path)
+            if self._sealed:
+                self._last.keep(way, parent)
         return parent, name or b"."
-
-    def _let_go(self, parent: int) -> None:
-        if parent != self._reached_fd:
-            os.close(parent)
-
-    def _leave(self) -> None:
-        if self._reached_fd >= 0:
-            fd, self._reached_fd = self._reached_fd, -1
-            os.close(fd)
 
     def _named(self, error: OSError, path: bytes) -> OSError:
         code = error.errno or errno.EIO

@@ -26,11 +26,12 @@ import stat as stat_module
 from collections.abc import Callable
 from contextlib import suppress
 
-from vfsd.attributes import PATH_MAX, Stat
+from vfsd.attributes import PATH_MAX
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.snapshots.entrypaths import checked_path, refused
+from vfsd.snapshots.entryclaims import checked_path, checked_stat, refused
 from vfsd.snapshots.filecopy import write_sparsely
+from vfsd.snapshots.lastdirectory import LastDirectory
 from vfsd.snapshots.layertar import OPAQUE as OPAQUE_FILE
 from vfsd.snapshots.layertar import WHITEOUT
 from vfsd.snapshots.marks import OPAQUE, OPAQUE_YES, is_mark, opacity, without_marks
@@ -52,8 +53,6 @@ from vfsd.snapshots.tarread import TarReader
 from vfsd.snapshots.view import TreeView
 
 ENTRIES_MAX = 20_000_000
-ID_MAX = (1 << 32) - 2
-_TIME_MAX_NS = 1 << 62
 _SPECIAL = {FIFO: stat_module.S_IFIFO, CHARACTER: stat_module.S_IFCHR, BLOCK: stat_module.S_IFBLK}
 _PRIVATE = b".wh..wh."
 """Files of the aufs file system's own, which some layers still have."""
@@ -79,14 +78,13 @@ class Unpacker:
         self._directories: dict[bytes, TarEntry] = {b"": self._unmentioned(b"")}
         self._own: set[bytes] = set()
         self._way: set[bytes] = set()
-        self._reached = b""
-        self._reached_fd = -1
+        self._last = LastDirectory()
         self.left_out: list[tuple[bytes, str]] = []
         self.incomplete: list[tuple[bytes, str]] = []
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._leave()
+        self._last.leave()
         os.close(self._fd)
 
     def layer(self, reader: TarReader) -> None:
@@ -144,13 +142,13 @@ class Unpacker:
                 self._link(parent, name, path, entry)
             elif entry.kind in _SPECIAL:
                 # What stood there is gone even if this user cannot make the device.
-                self._replace(parent, name, path)
+                self._remove(parent, name, path)
                 self._make(parent, name, path, entry, reader)
             else:
                 try:
                     self._make(parent, name, path, entry, reader)
-                except FileExistsError:
-                    self._replace(parent, name, path)
+                except FileExistsError:  # the last of several entries of one name counts
+                    self._remove(parent, name, path)
                     self._make(parent, name, path, entry, reader)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
@@ -173,7 +171,7 @@ class Unpacker:
         found = _lstat(parent, name)
         hides = found is not None and _is_whiteout(found)
         if found is None or not stat_module.S_ISDIR(found.st_mode):
-            self._replace(parent, name, path)
+            self._remove(parent, name, path)
             os.mkdir(name, 0o700, dir_fd=parent)
         self._directories[path] = entry
         if hides:
@@ -193,7 +191,7 @@ class Unpacker:
             found = os.fstat(fd)
             if stat_module.S_ISDIR(found.st_mode) or _is_whiteout(found):
                 raise refused(path, f"it is a link to {shown(target)}, which is no file")
-            self._replace(parent, name, path)
+            self._remove(parent, name, path)
             os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=parent, follow_symlinks=True)
         finally:
             os.close(fd)
@@ -235,13 +233,7 @@ class Unpacker:
         for name in entry.xattrs:
             if is_mark(name) and not name.endswith(b".opaque"):
                 self.incomplete.append((path, f"the attribute {os.fsdecode(name)}"))
-        time_ns = max(-_TIME_MAX_NS, min(entry.mtime_ns, _TIME_MAX_NS))
-        if not 0 <= entry.uid <= ID_MAX or not 0 <= entry.gid <= ID_MAX:
-            raise refused(path, f"there is no owner {entry.uid}:{entry.gid}")
-        stat = Stat(
-            *(entry.mode, 1, entry.uid, entry.gid, 0, entry.size, 0),
-            *(time_ns, time_ns, time_ns),
-        )
+        stat = checked_stat(entry, path)
         xattrs = without_marks(entry.xattrs)
         if path in self._directories:
             with suppress(OSError):
@@ -314,15 +306,11 @@ class Unpacker:
         if found is not None and stat_module.S_ISDIR(found.st_mode):
             # What is remembered of directories in it does no harm: it counts only where a
             # directory stands, and that has been made since.
-            self._leave()
+            self._last.leave()
             remove_tree(f"/proc/self/fd/{parent}/{os.fsdecode(name)}")
         elif found is not None:
             os.unlink(name, dir_fd=parent)
         self._directories.pop(path, None)
-
-    def _replace(self, parent: int, name: bytes, path: bytes) -> None:
-        """Make room: the last of several entries of one name is what counts."""
-        self._remove(parent, name, path)
 
     def _mark_opaque(self, path: bytes) -> None:
         fd = open_beneath(self._fd, path, os.O_PATH | os.O_DIRECTORY)
@@ -336,18 +324,11 @@ class Unpacker:
     def _parent(self, path: bytes) -> tuple[int, bytes]:
         """Open the directory of a path, making what is missing of it."""
         way, _, name = path.rpartition(b"/")
-        # Most files stand in the directory of the one before.
-        if self._reached_fd >= 0 and way == self._reached:
-            return os.dup(self._reached_fd), name
-        fd = self._parent_directory(way, path)
-        self._leave()
-        self._reached, self._reached_fd = way, os.dup(fd)
+        fd = self._last.reach(way)
+        if fd is None:
+            fd = self._parent_directory(way, path)
+            self._last.keep(way, fd)
         return fd, name
-
-    def _leave(self) -> None:
-        if self._reached_fd >= 0:
-            fd, self._reached_fd = self._reached_fd, -1
-            os.close(fd)
 
     def _parent_directory(self, way: bytes, path: bytes) -> int:
         with suppress(FileNotFoundError):

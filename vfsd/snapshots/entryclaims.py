@@ -1,4 +1,4 @@
-"""Where an archive's entry may go: a path from the root that leads nowhere else.
+"""What an archive's entry may claim: a path that leads nowhere else, an owner, a time.
 
 What it is *not*: the walk there, in which no symlink is followed either (unpack.py).
 
@@ -7,10 +7,14 @@ Concurrency: pure functions.
 
 from __future__ import annotations
 
-from vfsd.attributes import PATH_MAX
+from vfsd.attributes import PATH_MAX, Stat
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.snapshots.quoting import shown
+from vfsd.snapshots.tarformat import TarEntry
+
+ID_MAX = (1 << 32) - 2
+_TIME_MAX_NS = 1 << 62
 
 
 def checked_path(name: bytes) -> bytes:
@@ -24,6 +28,16 @@ def checked_path(name: bytes) -> bytes:
     if b"\0" in path or len(path) >= PATH_MAX:
         raise refused(name[:80], "its name is too long, or holds a NUL")
     return path
+
+
+def checked_stat(entry: TarEntry, path: bytes) -> Stat:
+    """Return the attributes of a new file; UserError for an owner that is none."""
+    if not 0 <= entry.uid <= ID_MAX or not 0 <= entry.gid <= ID_MAX:
+        raise refused(path, f"there is no owner {entry.uid}:{entry.gid}")
+    time_ns = max(-_TIME_MAX_NS, min(entry.mtime_ns, _TIME_MAX_NS))
+    return Stat(
+        *(entry.mode, 1, entry.uid, entry.gid, 0, entry.size, 0), *(time_ns, time_ns, time_ns)
+    )
 
 
 def refused(path: bytes, why: str) -> UserError:
