@@ -21,6 +21,7 @@ import trio
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 from vfsd.provider import Provider
 from vfsd.snapshots.lineage import Ground, Lineage
 from vfsd.sourcelist import split_sources
@@ -46,6 +47,23 @@ class Opened(NamedTuple):
     """What it stands on, if all else in it was written to its own upper, in memory."""
     sealed: Ground | None = None
     """What an overlay over it stands on, if it is a directory or a stored snapshot."""
+
+
+def guard_against_loops(mountpoint: str) -> Guard:
+    """Return what refuses sources inside the mount itself, which would then contain itself."""
+
+    async def refuse(source: str) -> None:
+        named = source.partition(":")[2] or source
+        # In a thread: the path may lead into the mount, where only the event loop answers.
+        path = await trio.to_thread.run_sync(os.path.realpath, named, abandon_on_cancel=True)
+        if path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/"):
+            raise UserError(
+                f"{path} lies inside the mount at {mountpoint}, which would contain itself; "
+                "attach a directory from outside",
+                ExitCode.REFUSED,
+            )
+
+    return refuse
 
 
 async def open_provider(source: str, options: Mapping[str, str]) -> Provider:
@@ -192,7 +210,7 @@ def find_provider(source: str) -> tuple[type[Provider], str | None]:
     if name in points and not os.path.exists(source):
         return _load(points[name]), rest if separator else None
     if not os.path.lexists(source):
-        raise UserError(_unknown(source, sorted(points)), ExitCode.NOT_FOUND)
+        raise UserError(_unknown(source, [*sorted(points), SNAPSHOT]), ExitCode.NOT_FOUND)
     for point in points.values():
         kind = _load(point)
         if kind.recognises(source):
@@ -206,9 +224,10 @@ def find_provider(source: str) -> tuple[type[Provider], str | None]:
 
 def _unknown(source: str, names: list[str]) -> str:
     listed = ", ".join(names)
-    if "/" in source or source.startswith("."):
+    if "/" in source.partition(":")[0] or source.startswith("."):
         return f"{source} does not exist; give an existing path or a provider's name ({listed})"
-    return f"there is no provider and no file named {source!r}; the providers are: {listed}"
+    hint = meant(source.partition(":")[0], names, f"the providers are: {listed}")
+    return f"there is no provider and no file named {source!r}; {hint}"
 
 
 def _load(point: EntryPoint) -> type[Provider]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 
 KNOWN = ("owner",)
 
@@ -27,7 +28,8 @@ def parse_options(options: Mapping[str, str]) -> Options:
     for key in options:
         if key not in KNOWN:
             raise UserError(
-                f"the archive provider has no option {key!r}; it knows {', '.join(KNOWN)}",
+                f"the archive provider has no option {key!r}; "
+                + meant(key, KNOWN, f"it knows {', '.join(KNOWN)}"),
                 ExitCode.USAGE,
             )
     owner = options.get("owner", "stored")

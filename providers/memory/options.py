@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _ID_MAX = (1 << 32) - 2
@@ -36,7 +37,8 @@ def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
     for key, text in options.items():
         if key not in _PARSERS:
             known = ", ".join(_PARSERS)
-            raise _refusal(f"the memory provider has no option {key!r}; it knows {known}")
+            hint = meant(key, _PARSERS, f"it knows {known}")
+            raise _refusal(f"the memory provider has no option {key!r}; {hint}")
         field, parse, example = _PARSERS[key]
         try:
             values[field] = parse(text.strip())

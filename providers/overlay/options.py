@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from providers.overlay.marks import FLAVOURS, USER, Flavour
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 from vfsd.sourcelist import split_sources
 
 LOWERS_MAX = 4096
@@ -44,7 +45,8 @@ def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
     for key in options:
         if key not in KNOWN:
             raise _refusal(
-                f"the overlay provider has no option {key!r}; it knows {', '.join(KNOWN)}"
+                f"the overlay provider has no option {key!r}; "
+                + meant(key, KNOWN, f"it knows {', '.join(KNOWN)}")
             )
     lowers = tuple(split_sources(options.get("lower", "")))
     if not lowers:

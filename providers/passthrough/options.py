@@ -14,6 +14,7 @@ from providers.passthrough.beneath import GUARDS, has_openat2
 from providers.passthrough.links import LinkRules, Map
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 
 THREADS = ("auto", "always", "never")
 KNOWN = ("links", "threads", "guard", "watch")
@@ -41,7 +42,8 @@ def parse_options(options: Mapping[str, str]) -> Options:
     for key in options:
         if key not in KNOWN:
             raise _refusal(
-                f"the passthrough provider has no option {key!r}; it knows {', '.join(KNOWN)}"
+                f"the passthrough provider has no option {key!r}; "
+                + meant(key, KNOWN, f"it knows {', '.join(KNOWN)}")
             )
     guard = _one_of("guard", options.get("guard", "auto"), ("auto", *GUARDS))
     if guard == "openat2" and not has_openat2():

@@ -17,6 +17,7 @@ from importlib import import_module
 
 from vfsd.errors import UserError, exit_code_of
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import nearest
 
 VERBS = {
     "mount": ("vfsd.cli.mount", "serve a tree of files at a directory"),
@@ -112,20 +113,18 @@ def _overview() -> str:
 
 
 def _unknown(verb: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(verb, VERBS, n=1)
-    hint = f"did you mean 'vfsd {near[0]}'?" if near else "'vfsd --help' lists the verbs."
+    near = nearest(verb, VERBS)
+    hint = f"did you mean 'vfsd {near}'?" if near else "'vfsd --help' lists the verbs."
     return f"there is no verb {verb!r}; {hint}"
 
 
 def _hint(verb: str, arguments: list[str]) -> None:
-    """After argparse refused an option: say which one may have been meant."""
-    from vfsd.cli.parsers import nearest
+    """After argparse refused a word: say which one may have been meant."""
+    from vfsd.cli.parsers import meant_word
 
-    near = nearest(verb, arguments)
-    if near is not None:
-        print(f"vfsd: did you mean {near}?", file=sys.stderr)
+    word = meant_word(verb, arguments)
+    if word is not None:
+        print(f"vfsd: did you mean {word}?", file=sys.stderr)
 
 
 def _sentence(error: OSError) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 from vfsd.cli import snapshot
 from vfsd.cli.main import VERBS
 from vfsd.cli.runoptions import GROUPS
+from vfsd.nearest import nearest
 
 
 class Flag(NamedTuple):
@@ -66,22 +66,24 @@ def everything() -> Iterator[Words]:
                 yield _words(f"{verb} {name}", told, inner)
 
 
-def nearest(verb: str, arguments: list[str]) -> str | None:
-    """Return the option that an unknown one among the arguments may stand for."""
-    known = {
-        name
-        for words in everything()
-        if words.verb == verb or words.verb.startswith(f"{verb} ")
-        for flag in words.flags
-        for name in flag.names
-    }
-    for argument in arguments:
-        if argument == "--":
-            return None
-        name = argument.partition("=")[0]
-        if name.startswith("--") and name not in known:
-            near = get_close_matches(name, known, n=1)
-            return near[0] if near else None
+def meant_word(verb: str, arguments: list[str]) -> str | None:
+    """Return the option, or the choice, that an unknown one among the arguments may stand for."""
+    told = [each for each in everything() if each.verb.partition(" ")[0] == verb]
+    flags = {name: flag for words in told for flag in words.flags for name in flag.names}
+    choices = next((each for words in told for _, _, each in words.places if each), ())
+    waiting = list(arguments)
+    while waiting and (argument := waiting.pop(0)) != "--":
+        name, separator, value = argument.partition("=")
+        if not name.startswith("-"):
+            if choices and name not in choices:
+                return nearest(name, choices)
+            choices = ()
+        elif name not in flags:
+            return nearest(name, flags)
+        elif flags[name].value and (separator or waiting):
+            value = value if separator else waiting.pop(0)
+            if flags[name].choices and value not in flags[name].choices:
+                return nearest(value, flags[name].choices)
     return None
 
 

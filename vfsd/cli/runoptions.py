@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import nearest
 
 
 class Option(NamedTuple):
@@ -159,7 +160,8 @@ def read(arguments: Sequence[str]) -> Given:
             name = "--help"
         option = OPTIONS.get(name)
         if option is None or (separator and not option.value):
-            raise _wrong(f"there is no option {word}")
+            near = None if option else nearest(name, OPTIONS)
+            raise _wrong(f"there is no option {word}" + (f"; did you mean {near}?" if near else ""))
         if option.value:
             if not separator:
                 if not rest:

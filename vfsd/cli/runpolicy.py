@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from vfsd.cli.runlimits import teller
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
+from vfsd.nearest import meant
 from vfsd.sandbox.bases import WORK, Base, check_shown, default_base, directory_base
 from vfsd.sandbox.runs import remove
 from vfsd.sandbox.seccomp import options as seccomp_options
@@ -36,7 +37,8 @@ def engine_of(given: Given) -> str:
     engine = given.last("--engine") or "auto"
     if engine not in ENGINES:
         known = ", ".join(ENGINES)
-        raise UserError(f"there is no engine {engine!r}; there are {known}")
+        hint = meant(engine, ENGINES, f"there are {known}")
+        raise UserError(f"there is no engine {engine!r}; {hint}")
     if engine == "native":
         for name in given.options:
             if name not in NATIVE_OPTIONS:

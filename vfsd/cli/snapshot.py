@@ -9,6 +9,7 @@ from importlib import import_module
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 
 VERBS = {
     "create": ("vfsd.cli.freeze", "create", "freeze a tree that is in use, and store it"),
@@ -31,10 +32,7 @@ def main(verb: str, arguments: list[str]) -> int:
         print("\n".join(["usage: vfsd snapshot VERB ...", "", *rows]))
         return ExitCode.OK if arguments else ExitCode.USAGE
     if name not in VERBS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, VERBS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "'vfsd snapshot --help' lists them"
+        hint = meant(name, VERBS, "'vfsd snapshot --help' lists them")
         raise UserError(
             f"there is no verb {name!r} for snapshots; {hint}",
             ExitCode.USAGE,

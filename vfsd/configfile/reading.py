@@ -12,12 +12,12 @@ import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from vfsd.configfile.keys import TABLES, Key
 from vfsd.configfile.lines import Path, line_of, lines_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant, nearest
 
 SIZE_MAX_BYTES = 1 << 20
 """Longer than any configuration: what is longer is none."""
@@ -95,7 +95,10 @@ def _text_of(path: str) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise UserError(f"there is no configuration file {path}", ExitCode.NOT_FOUND) from None
+        hint = _file_beside(path)
+        raise UserError(
+            f"there is no configuration file {path}{hint}", ExitCode.NOT_FOUND
+        ) from None
     except PermissionError:
         raise UserError(f"{path} cannot be read by this user", ExitCode.DENIED) from None
     with open(fd, "rb") as source:
@@ -120,6 +123,16 @@ def _told(path: str, text: str, said: str) -> str:
     return f"{path}:{line}: {what or said}"
 
 
+def _file_beside(path: str) -> str:
+    """Return the question after a configuration of nearly that name, if there is one."""
+    place, name = os.path.split(path)
+    try:
+        near = nearest(name, [each for each in os.listdir(place) if each.endswith(".toml")])
+    except OSError:
+        return ""
+    return f"; did you mean {os.path.join(place, near)}?" if near else ""
+
+
 def _table(file: ConfigFile, document: Values, name: str) -> Values:
     return _checked(file, (name,), document.get(name, {}), TABLES[name])
 
@@ -141,8 +154,7 @@ def _checked(file: ConfigFile, path: Path, value: object, keys: Sequence[Key]) -
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
-    near = get_close_matches(name.replace("_", "-"), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    hint = meant(name.replace("_", "-"), known, f"there are {', '.join(known)}")
     return f"there is no such {what}; {hint}"
 
 

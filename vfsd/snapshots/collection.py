@@ -63,10 +63,10 @@ def remove(store: Store, name: str, *, force: bool = False) -> Collected:
     place = store.place
     path = place.snapshot(check_name(name))
     if not os.path.lexists(path):
-        raise NotFound(name)
+        raise NotFound(name, store.names())
     with locked(place.lock, exclusive=True):
         if not os.path.lexists(path):
-            raise NotFound(name)
+            raise NotFound(name, store.names())
         lease = hold_if_free(place.lease(name))
         try:
             if lease is None and not force:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from vfsd.contract import Provider
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 from vfsd.snapshots.lineage import Lineage, Mark
 from vfsd.snapshots.names import check_name
 
@@ -72,8 +73,8 @@ class LiveSnapshots:
         found = self._by_name.get(name)
         if found is None:
             raise UserError(
-                f"there is no live snapshot {name[:200]!r} in this daemon;"
-                " 'vfsd snapshot ls' lists what there is",
+                f"there is no live snapshot {name[:200]!r} in this daemon; "
+                + meant(name[:200], self._by_name, "'vfsd snapshot ls' lists what there is"),
                 ExitCode.NOT_FOUND,
             )
         return found

@@ -30,7 +30,7 @@ def rename(store: Store, old: str, new: str) -> None:
     place = store.place
     source, target = (place.snapshot(check_name(name)) for name in (old, new))
     if not os.path.lexists(source):
-        raise NotFound(old)
+        raise NotFound(old, store.names())
     with locked(place.lock, exclusive=True):
         lease = hold_if_free(place.lease(old))
         if lease is None:
@@ -45,7 +45,7 @@ def rename(store: Store, old: str, new: str) -> None:
             except FileExistsError:
                 raise NameTaken(new) from None
             except FileNotFoundError:
-                raise NotFound(old) from None
+                raise NotFound(old, store.names()) from None
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(place.lease(old))

@@ -8,21 +8,21 @@ Concurrency: immutable values.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 
 
 class NotFound(UserError):
     """There is no snapshot of that name."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"there is no snapshot {name!r} in the store; 'vfsd snapshot ls' lists what there is",
-            ExitCode.NOT_FOUND,
-        )
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        """`known` are the names that there are."""
+        hint = meant(name, known, "'vfsd snapshot ls' lists what there is")
+        super().__init__(f"there is no snapshot {name!r} in the store; {hint}", ExitCode.NOT_FOUND)
 
 
 class NameTaken(UserError):

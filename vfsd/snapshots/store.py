@@ -149,7 +149,7 @@ class Store:
         try:
             return snapshot_of(name, records.read(path), path)
         except FileNotFoundError:
-            raise NotFound(name) from None
+            raise NotFound(name, self.names()) from None
 
     def layer(self, layer: str) -> Layer:
         """Return what is kept about a layer. Damaged."""
