@@ -18,7 +18,8 @@ demo: ## build real TypeScript and C projects on a mount, in a sandbox
 	@scripts/setup --demo
 	@demo/run
 
-test: setup ## run all tests
+test: ## run all tests
+	@scripts/setup --test
 	@$(BIN)/python -m pytest
 
 check: setup ## run the linters, the type checker, and the checks of imports and documents

@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.service.manager import packages, python
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.probe import PROBES
 
@@ -102,6 +104,27 @@ def test_no_user_namespaces():
     assert "sysctl -w " in found["user namespace"]["remedy"]
     assert "sysctl -w " in found["sandbox"]["remedy"]
     assert not found["overlayfs"]["needed"]
+
+
+@pytest.mark.bwrap
+@pytest.mark.root
+def test_no_mtab_and_a_home_that_takes_no_layers():
+    """As an ordinary user in a bare new root, whose home lies on an overlayfs."""
+    user = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"]
+    script = """
+        mount -t tmpfs -o mode=755 tmpfs "$1" && cd "$1" && mkdir home lower u1 u2 w1 w2
+        mount -t overlay -o lowerdir=/etc,upperdir=u1,workdir=w1 none /etc && rm /etc/mtab
+        mount -t overlay -o lowerdir=lower,upperdir=u2,workdir=w2 none home && chown 4242 home
+        shift && HOME="$PWD/home" exec "$@"
+    """
+    with tempfile.TemporaryDirectory() as place:
+        apart = ["unshare", "--mount", "sh", "-ec", script, "sh", place]
+        words = [*apart, *user, python(user), "-m", "vfsd", "doctor", "--json"]
+        found = gaps(doctor(*words, XDG_STATE_HOME="", PYTHONPATH=packages()))
+    assert found["fusermount3"]["remedy"] == "sudo ln -s /proc/self/mounts /etc/mtab"
+    assert "no layer can be kept in " in found["snapshots"]["detail"]
+    assert "export XDG_STATE_HOME=" in found["snapshots"]["remedy"]
+    assert not found["snapshots"]["needed"]
 
 
 @pytest.mark.bwrap

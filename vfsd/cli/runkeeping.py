@@ -209,6 +209,7 @@ class Keeping:
             raise UserError(
                 f"the store in {self._store.place.root} is on a file system that cannot hold a"
                 f" layer ({error.strerror}); set XDG_STATE_HOME to a directory on another one"
+                " (in a container: a volume)"
             ) from error
         os.unlink(probe)
 

@@ -43,6 +43,7 @@ from vfsd.sandbox.gaps import (
 )
 from vfsd.sandbox.host import look_at_root
 from vfsd.sandbox.probeclosed import control_groups, filters, tmpfs_xattrs
+from vfsd.sandbox.probestore import store
 from vfsd.sandbox.seccomp import options as seccomp_options
 from vfsd.sandbox.spawning import as_fds
 from vfsd.sandbox.spec import LIMITER, STARTER, Argument, Bind, Policy, render, starting
@@ -51,6 +52,9 @@ KERNEL_NEEDED = (5, 11)
 """The first that mounts overlayfs in a user namespace; pidfds came earlier."""
 BWRAP_NEEDED = (0, 8)
 """The first with --disable-userns."""
+
+MOUNTED = "/etc/mtab"
+"""Where fusermount3 looks up whose mount it is to unmount."""
 
 FITS = """
 import pyfuse3, trio
@@ -136,6 +140,12 @@ def _fusermount() -> str:
     status = os.stat(path)
     if os.geteuid() != 0 and not (status.st_uid == 0 and status.st_mode & 0o4000):
         raise Gap(f"{path} is not setuid root", as_root(f"chmod u+s {path}"))
+    if os.geteuid() != 0 and not os.path.exists(MOUNTED):
+        # A container or a new root without an init system may have none.
+        raise Gap(
+            f"it will unmount nothing for this user, since {MOUNTED} is missing",
+            as_root(f"ln -s /proc/self/mounts {MOUNTED}"),
+        )
     return path
 
 
@@ -244,6 +254,7 @@ PROBES: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("sandbox", True, _sandbox),
     ("overlayfs", False, _overlay),
     ("tmpfs xattrs", False, tmpfs_xattrs),
+    ("snapshots", False, store),
     ("control groups", False, control_groups),
     ("user_allow_other", False, allow_other),
 )
