@@ -32,7 +32,6 @@ from vfsd.config import AttachConfig, MountConfig
 from vfsd.contract import Provider
 from vfsd.control.server import serve as serve_control
 from vfsd.errors import UserError
-from vfsd.exitcodes import ExitCode
 from vfsd.fuse.session import Session
 from vfsd.handles import HandleTable
 from vfsd.meta import show_meta
@@ -64,6 +63,7 @@ class Daemon:
         trees: Trees,
         tree: Tree,
         handles: HandleTable,
+        supervisor: Supervisor,
         reread: Callable[[], MountConfig] | None = None,
         *,
         foreground: bool = False,
@@ -88,12 +88,13 @@ class Daemon:
         self._watchers: dict[Provider, trio.CancelScope] = {}
         self._attended: dict[Attachment, trio.Event] = {}
         """Attachments in use, attached or with files still open; set once that is over."""
+        self._guard = assembly.guard_against_loops(config.mountpoint)
         self._started_s = time.time()
         self._stop = trio.Event()
         self._reread = reread
         self._foreground = foreground
         self._terminal = has_terminal()
-        self.supervisor = Supervisor()
+        self.supervisor = supervisor
         self._reloading = trio.Lock()
         self.configured = Configured(self, config, tree.root.base)
 
@@ -117,7 +118,7 @@ class Daemon:
             provider = self.snapshots.view(name)
             read_only = True
         else:
-            opened = await assembly.open_source(source, options, self._refuse_loop)
+            opened = await assembly.open_source(source, options, self._guard)
             provider = opened.provider
             if opened.ground is not None:
                 self.lineage.stands_on(provider, opened.ground)
@@ -145,9 +146,7 @@ class Daemon:
 
     async def open_configured(self, config: AttachConfig) -> Provider:
         """Open what the configuration attaches. Errors as `assembly.open_source`, `open_kept`."""
-        return await self.trees.open(
-            config.source, config.options, config.persist, self._refuse_loop
-        )
+        return await self.trees.open(config.source, config.options, config.persist, self._guard)
 
     async def discard(self, provider: Provider) -> None:
         """Close a provider that was opened and not attached."""
@@ -156,7 +155,7 @@ class Daemon:
     async def open_snapshot(self, name: str, *, writable: bool) -> Provider:
         """Open a live or a stored snapshot; `writable` a fork of it. UserError."""
         return await assembly.open_named(
-            self.snapshots, self.lineage, name, self._refuse_loop, writable=writable
+            self.snapshots, self.lineage, name, self._guard, writable=writable
         )
 
     async def detach(self, prefix: bytes, *, lazy: bool) -> None:
@@ -198,18 +197,6 @@ class Daemon:
     def measure(self) -> AbstractContextManager[Callable[[], dict[str, object]]]:
         """Measure the mount's requests while the block runs; gives what takes a sample of them."""
         return self.session.operations.meter.open_window()
-
-    async def _refuse_loop(self, source: str) -> None:
-        named = source.partition(":")[2] or source
-        # In a thread: the path may lead into the mount, where only this loop answers.
-        path = await trio.to_thread.run_sync(os.path.realpath, named, abandon_on_cancel=True)
-        mountpoint = self.config.mountpoint
-        if path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/"):
-            raise UserError(
-                f"{path} lies inside the mount at {mountpoint}, which would contain itself; "
-                "attach a directory from outside",
-                ExitCode.REFUSED,
-            )
 
     # -- life -----------------------------------------------------------------------------
 
@@ -267,7 +254,9 @@ class Daemon:
             finally:
                 self.session.close()
                 # Whoever unmounts waits until this is done.
-                await self.trees.store_all()
+                with trio.CancelScope(shield=True):
+                    async with self.supervisor.patience("storing the trees that are kept"):
+                        await self.trees.store_all()
                 mark.close()
                 endpoint.close()
                 await self._close_all()
@@ -283,7 +272,7 @@ class Daemon:
         await nursery.start(serve_control, self, listener)
         self._attend(self.tree.root)
         self.trees.attend(nursery)
-        async with self._reloading:
+        async with self._reloading, self.supervisor.patience("attaching what is configured"):
             await self.configured.start()
         if self.config.meta:
             await nursery.start(show_meta, self.tree, self)
@@ -331,7 +320,8 @@ class Daemon:
             self.supervisor.reloading()
             try:
                 config = await trio.to_thread.run_sync(self._reread)
-                await self.configured.follow(config)
+                async with self.supervisor.patience("following the configuration"):
+                    await self.configured.follow(config)
             except (UserError, OSError) as error:
                 log.error("the configuration was not taken, nothing has changed: %s", error)
             except Exception:
@@ -382,11 +372,12 @@ async def serve(
 
     UserError and OSError before the mount leave nothing behind.
     """
-    trees = Trees(close_provider)
-    root = await trees.open(config.source, config.options, config.persist)
+    trees, supervisor = Trees(close_provider), Supervisor()
+    async with supervisor.patience("opening the root of the tree"):
+        root = await trees.open(config.source, config.options, config.persist)
     tree = Tree(root, read_only=config.read_only, mountpoint=os.fsencode(config.mountpoint))
     tree.lists_provenance = config.list_provenance
-    daemon = Daemon(config, trees, tree, HandleTable(), reread, foreground=foreground)
+    daemon = Daemon(config, trees, tree, HandleTable(), supervisor, reread, foreground=foreground)
     await daemon.run(ready)
 
 

@@ -9,12 +9,16 @@ A loop that hangs feeds nothing, and neither does a mount that is gone; then the
 ends the daemon and starts it again. A process and not a thread: a thread that waits for an answer
 to its own process's mount cannot be killed, and would keep the whole process from ending.
 
+A tree that is kept may take longer to be loaded, or to be stored at the end, than the service
+manager waits for a start or a stop. `patience` asks it to go on waiting for as long as that lasts.
+The event loop asks, so one that hangs asks no more.
+
 What it is *not*: the unit (systemd/vfsd@.service), or the verbs (vfsd/cli/service.py).
 
-Concurrency: `watchdog` is a task of the event loop; it waits for the child without blocking. The
-rest is single system calls that do not block.
+Concurrency: `watchdog` is a task of the event loop; it waits for the child without blocking.
+`patience` runs a task as long as its block does. The rest is single system calls that do not block.
 
-Sources: sd_notify(3), sd_watchdog_enabled(3).
+Sources: sd_notify(3), EXTEND_TIMEOUT_USEC and WATCHDOG; sd_watchdog_enabled(3).
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ import logging
 import os
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from subprocess import DEVNULL
 
 import trio
@@ -31,6 +37,9 @@ log = logging.getLogger(__name__)
 
 ASK = "stat"
 """The program of coreutils, stat(1), by which the mount is asked."""
+
+PATIENCE_S = 30
+"""How much longer the service manager is asked to wait, each time it is asked."""
 
 
 class Supervisor:
@@ -56,6 +65,27 @@ class Supervisor:
     def stopping(self) -> None:
         """The daemon ends."""
         self._tell("STOPPING=1")
+
+    @asynccontextmanager
+    async def patience(self, what: str) -> AsyncIterator[None]:
+        """Have the service manager wait for as long as the block runs; `what` says for what."""
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            if self._address is not None:
+                nursery.start_soon(self._ask_to_wait, what)
+            try:
+                yield
+            except BaseException as error:
+                # Kept out of the nursery, which would wrap it.
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _ask_to_wait(self, what: str) -> None:
+        while True:
+            self._tell(f"EXTEND_TIMEOUT_USEC={PATIENCE_S * 1_000_000}", f"STATUS={what}")
+            await trio.sleep(PATIENCE_S / 3)
 
     async def watchdog(self, mountpoint: str) -> None:
         """Tell that all is well, twice in the time allowed, as long as the mount answers."""

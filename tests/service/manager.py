@@ -3,15 +3,16 @@
 It gets what a login would have given it: a runtime directory, a bus of its own (by socket
 activation, dbus-user-session), and a control group that belongs to the user in each hierarchy that
 there is. It lives in a mount namespace of its own, where /run/systemd/system says that systemd
-runs; so do the mounts of its services, and all that a test runs.
+runs, a real journald keeps the logs, and the user is one whom the machine does not know otherwise
+(journald gives a journal of their own to ordinary users only). So do the mounts of its services,
+and all that a test runs.
 
-Sources: systemd(1), user@.service(5), sd_booted(3), namespaces(7).
+Sources: systemd(1), user@.service(5), sd_booted(3), systemd-journald.service(8), namespaces(7).
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = "/usr/lib/systemd/systemd"
-USER = "nobody"
+JOURNALD = "/usr/lib/systemd/systemd-journald"
+USER = 4242
+SLICE = f"user.slice/user-{USER}.slice/user@{USER}.service"
+"""The control group: journald tells by its name whose service a line is from."""
 WAIT_SECONDS = 60
 
 
@@ -62,7 +66,6 @@ class Manager:
     """See the module. `sh` runs a script as the user, beside the manager."""
 
     def __init__(self) -> None:
-        ids = pwd.getpwnam(USER)
         self.root = Path(tempfile.mkdtemp(prefix="vfsd-service-"))
         self.root.chmod(0o755)
         self.home = self.root / "home"
@@ -70,17 +73,17 @@ class Manager:
         self.config.mkdir(parents=True)
         (self.root / "run").mkdir(mode=0o700)
         for path in (self.root / "run", self.home, *self.home.rglob("*")):
-            os.chown(path, ids.pw_uid, ids.pw_gid)
-        self.groups = [group / self.root.name for group in groups()]
+            os.chown(path, USER, USER)
+        self.groups = [group / SLICE for group in groups()]
         try:
             for group in self.groups:
-                group.mkdir()
+                group.mkdir(parents=True)
         except OSError as error:
             shutil.rmtree(self.root)
             pytest.skip(f"no control group can be made for a service manager: {error}")
         for group in self.groups:
             for path in (group, *group.iterdir()):
-                os.chown(path, ids.pw_uid, ids.pw_gid)
+                os.chown(path, USER, USER)
         self.log = self.root / "log"
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -89,13 +92,28 @@ class Manager:
             "PYTHONPATH": packages(),
             "LANG": "C.UTF-8",
         }
-        self.user = ["setpriv", f"--reuid={ids.pw_uid}", f"--regid={ids.pw_gid}", "--clear-groups"]
+        self.user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
         self.python = python(self.user)
         joining = "; ".join(f"echo $$ > {group}/cgroup.procs" for group in self.groups)
-        script = (
-            f"mount -t tmpfs -o mode=755 tmpfs /run/systemd; mkdir /run/systemd/system; {joining};"
-            f" exec {' '.join(self.user)} {SYSTEMD} --user --log-target=console"
-        )
+        users = Path("/etc/passwd").read_text() + f"tester:x:{USER}:{USER}::{self.home}:/bin/sh\n"
+        (self.root / "passwd").write_text(users)
+        script = f"""
+            set -e
+            mount --bind {self.root}/passwd /etc/passwd
+            for each in /run/systemd /run/log /var/log; do
+                mount -t tmpfs -o mode=755 tmpfs $each
+            done
+            mkdir /run/systemd/system /run/systemd/journal /run/systemd/journald.conf.d
+            mkdir /var/log/journal
+            touch /run/systemd/journal/flushed
+            printf '[Journal]\\nStorage=persistent\\nReadKMsg=no\\nAudit=no\\n' \\
+                > /run/systemd/journald.conf.d/test.conf
+            {JOURNALD} &
+            echo $! > {self.root}/journald
+            while ! test -S /run/systemd/journal/stdout; do sleep 0.05; done
+            {joining}
+            exec {" ".join(self.user)} {SYSTEMD} --user --log-target=console
+        """
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["unshare", "--mount", "--propagation=private", "sh", "-c", script],
@@ -154,8 +172,13 @@ class Manager:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.root / "journald").read_text()), signal.SIGTERM)
         for group in self.groups:
             self._remove(group)
+            for each in (group.parent, group.parent.parent):
+                with suppress(OSError):  # another user's
+                    each.rmdir()
         shutil.rmtree(self.root)
 
     def _remove(self, group: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import stat
 import subprocess
+import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -43,7 +47,7 @@ def work(manager):
 
 
 def mounts(manager) -> str:
-    return manager.sh(f"grep {manager.root}/ /proc/self/mountinfo")
+    return manager.sh(f"grep {manager.home}/ /proc/self/mountinfo")
 
 
 def write(manager, more: str) -> None:
@@ -99,6 +103,77 @@ def test_a_daemon_that_hangs_is_killed_and_started_again(work):
         assert work.sh("cat tree/src/a") == "hello\n"
     finally:
         work.sh("rm -r .config/systemd/user/vfsd@work.service.d; systemctl --user daemon-reload")
+
+
+def test_what_it_logs_is_in_the_journal_with_its_priority(work):
+    write(work, '[[attach]]\nprefix = "odd"\nsource = "~/none"\n')
+    work.vfsd("service", "reload", "work")
+    work.wait("the log", lambda: "nothing has changed" in work.vfsd("service", "logs", "work"))
+    shown = work.vfsd("service", "logs", "work")
+    assert "vfsd-work[" in shown
+    assert f"mounted at {work.home}/tree" in shown
+    assert "attached passthrough" in shown
+    assert "<6>" not in shown
+    assert work.vfsd("service", "logs", "work", "-n", "1").count("\n") == 1
+    told = work.vfsd("service", "logs", "work", "--json")
+    priorities = {
+        entry["MESSAGE"]: entry["PRIORITY"] for entry in map(json.loads, told.splitlines())
+    }
+    (attached,) = {each for message, each in priorities.items() if "attached passth" in message}
+    (refused,) = {each for message, each in priorities.items() if "nothing has" in message}
+    assert (attached, refused) == ("6", "3")
+    write(work, "")
+
+
+@contextmanager
+def holding_the_store(manager):
+    """Keep everybody from using the user's snapshots, as a long piece of work on them does."""
+    lock = manager.home / ".local/state/vfsd/store/lock"
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_kept_tree_may_take_longer_than_a_stop_and_a_start(work):
+    """systemd waits 5 s, and would kill the daemon then: before its tree is stored, or loaded."""
+    place = ".config/systemd/user/vfsd@work.service.d"
+    limits = "TimeoutStopSec=5s\\nTimeoutStartSec=5s\\n"
+    work.sh(
+        f"mkdir -p {place}; printf '[Service]\\n{limits}' > {place}/short.conf;"
+        " systemctl --user daemon-reload",
+        check=True,
+    )
+    write(work, '[provider]\npersist = "work"\n')
+    work.vfsd("service", "restart", "work")
+    try:
+        # So that there is a store, and something to add to it.
+        work.sh("echo kept > tree/a", check=True)
+        work.vfsd("service", "restart", "work")
+        for end in ("b", "c"):
+            assert work.sh("cat tree/a") == "kept\n"
+            work.sh(f"echo {end} > tree/{end}", check=True)
+            pid = work.show(INSTANCE, "MainPID")
+            with holding_the_store(work):
+                work.sh(f"systemctl --user stop --no-block {INSTANCE}", check=True)
+                work.wait(
+                    "its word", lambda: "storing the trees" in work.show(INSTANCE, "StatusText")
+                )
+                time.sleep(12)
+                assert work.show(INSTANCE, "ActiveState") == "deactivating"
+                assert work.show(INSTANCE, "MainPID") == pid
+            work.wait("the end", lambda: work.show(INSTANCE, "ActiveState") == "inactive")
+            assert work.show(INSTANCE, "Result") == "success"
+            with holding_the_store(work):
+                work.sh(f"systemctl --user start --no-block {INSTANCE}", check=True)
+                work.wait("its word", lambda: "the root" in work.show(INSTANCE, "StatusText"))
+                time.sleep(12)
+                assert work.show(INSTANCE, "ActiveState") == "activating"
+            work.wait("the mount", lambda: work.show(INSTANCE, "ActiveState") == "active")
+            assert work.sh(f"cat tree/{end}") == f"{end}\n"
+        assert work.show(INSTANCE, "NRestarts") == "0"
+    finally:
+        work.sh(f"rm -r {place}; systemctl --user daemon-reload")
+        write(work, "")
 
 
 def test_reload_follows_the_file(work):

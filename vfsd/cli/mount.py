@@ -27,9 +27,6 @@ from vfsd.storemark import stores
 CLEAR_ATTEMPTS = 50
 """Looks, 20 ms apart, for a daemon to end after its mount is gone."""
 
-STORE_ATTEMPTS = 6000
-"""The same for one to store its tree before it ends."""
-
 OWN_END_ATTEMPTS = 10
 """As many of them before it is told to: another mount namespace may have a copy of the mount."""
 
@@ -174,9 +171,8 @@ def _unmount(arguments: list[str]) -> int:
     if given.lazy or not _ends(socket, OWN_END_ATTEMPTS):
         _stop(socket, path)
         _ends(socket, CLEAR_ATTEMPTS)
-    for _ in range(STORE_ATTEMPTS):
-        if not stores(socket):
-            break
+    # As long as it takes: whoever takes "unmounted" for "stored" would lose what is not.
+    while stores(socket):
         time.sleep(0.02)
     return ExitCode.OK
 
@@ -230,4 +226,6 @@ def _detach(path: str, *, lazy: bool) -> None:
             "or use 'vfsd unmount --lazy'",
             ExitCode.REFUSED,
         )
-    raise UserError(f"{path} cannot be unmounted: {said}", ExitCode.FAILED)
+    raise UserError(
+        f"{path} cannot be unmounted: {said}; 'vfsd doctor' says what mends it", ExitCode.FAILED
+    )

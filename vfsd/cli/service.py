@@ -52,6 +52,7 @@ def main(verb: str, arguments: list[str]) -> int:
         if what == "logs":
             each.add_argument("-f", "--follow", action="store_true", help="go on showing")
             each.add_argument("-n", "--lines", type=int, default=100, help="the last N (100)")
+            each.add_argument("--json", action="store_true", help="a line of JSON for each")
     given = parser.parse_args(arguments)
     if not _NAME.fullmatch(given.name):
         raise UserError(
@@ -64,8 +65,11 @@ def main(verb: str, arguments: list[str]) -> int:
     if given.what == "uninstall":
         return _uninstall(instance)
     if given.what == "logs":
-        follow = ["--follow"] if given.follow else []
-        return _passed_on("journalctl", "--user-unit", instance, f"-n{given.lines}", *follow)
+        more = ["--follow"] if given.follow else []
+        more += ["--output=json"] if given.json else []
+        # --quiet: that there are other people's logs as well helps nobody here.
+        words = ("--quiet", "--user-unit", instance, f"--lines={given.lines}")
+        return _passed_on("journalctl", *words, *more)
     if given.what == "status":
         return _passed_on("systemctl", "--user", "--no-pager", "status", instance)
     _systemctl(given.what, instance)
