@@ -17,8 +17,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHIM = (Path("vfsd/fuse/shim.c"), Path("vfsd/fuse/_shim.so"))
-ENTER = (Path("vfsd/sandbox/enter.c"), Path("vfsd/sandbox/_enter"))
+SHIM = ((Path("vfsd/fuse/shim.c"), Path("vfsd/fuse/blocks.c")), Path("vfsd/fuse/_shim.so"))
+ENTER = ((Path("vfsd/sandbox/enter.c"),), Path("vfsd/sandbox/_enter"))
 
 
 class CBuildHook(BuildHookInterface[Any]):
@@ -28,9 +28,9 @@ class CBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        for (source, made), flags in ((SHIM, _shim_flags), (ENTER, list)):
+        for (sources, made), flags in ((SHIM, _shim_flags), (ENTER, list)):
             try:
-                _compile(root / source, root / made, flags())
+                _compile([root / source for source in sources], root / made, flags())
             except (OSError, subprocess.CalledProcessError) as error:
                 print(f"vfsd: built without {made.name}: {error}", file=sys.stderr)
                 continue
@@ -47,13 +47,13 @@ def _shim_flags() -> list[str]:
     return ["-fPIC", "-shared", *shlex.split(flags)]
 
 
-def _compile(source: Path, made: Path, flags: list[str]) -> None:
+def _compile(sources: list[Path], made: Path, flags: list[str]) -> None:
     compiler = os.environ.get("CC", "cc")
     unfinished = made.with_suffix(".tmp")
     subprocess.run(
         [
             *shlex.split(compiler),
-            *("-O2", "-Wall", "-Wextra", "-Werror", "-o", str(unfinished), str(source)),
+            *("-O2", "-Wall", "-Wextra", "-Werror", "-o", str(unfinished), *map(str, sources)),
             *flags,
         ],
         check=True,

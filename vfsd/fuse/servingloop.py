@@ -6,9 +6,9 @@ puts a stand-in there whose lock is always open and whose `wait_readable` decide
 
 - a request waits: go on without suspending, unless trio's run queue is not empty or `budget`
   requests went by since trio's last turn;
-- none waits: the worker becomes the *hot* one. It polls for `poll_us` (adaptively), then
-  sleeps in one `poll` on both /dev/fuse and trio's epoll until the next deadline, and gives
-  trio a turn whenever that was what woke it;
+- none waits: the worker becomes the *hot* one. It prepares for further ones, if it can, polls
+  for `poll_us` (adaptively), then sleeps in one `poll` on both /dev/fuse and trio's epoll until
+  the next deadline, and gives trio a turn whenever that was what woke it;
 - another worker is hot: *park* in trio's own `wait_readable`, so that service goes on when the
   hot worker's handler suspends. One task can be there; further ones stand by behind it.
 
@@ -123,8 +123,11 @@ class _Trio:
 class Installed:
     """The serving loop of a pyfuse3 module, from `install` to `uninstall`."""
 
-    def __init__(self, module: ModuleType, poll_us: int, budget: int) -> None:
+    def __init__(
+        self, module: ModuleType, poll_us: int, budget: int, prepare: Callable[[], int] | None
+    ) -> None:
         self._module = module
+        self._prepare = prepare
         self._spin_ns = poll_us * 1000
         self._budget = budget
         self._run_loop: RunLoop | None = None
@@ -165,7 +168,7 @@ class Installed:
         """Learn the session's fd from the first wait; all others go to `Waiting` directly."""
         assert self._run_loop is not None, "pyfuse3 waits only in its nursery"
         spin_ns = self._spin_ns if len(os.sched_getaffinity(0)) > 1 else 0
-        self._waiting = waiting = Waiting(fd, self._run_loop, spin_ns, self._budget)
+        self._waiting = waiting = Waiting(fd, self._run_loop, spin_ns, self._budget, self._prepare)
         self._stand_in.lowlevel.wait_readable = waiting.wait_readable
         self._stand_in.lowlevel.notify_closing = waiting.notify_closing
         return waiting.wait_readable(fd)
@@ -180,7 +183,13 @@ class Installed:
         self._put()
 
 
-def install(pyfuse3: ModuleType, *, poll_us: int = 50, budget: int = 64) -> Installed | None:
+def install(
+    pyfuse3: ModuleType,
+    *,
+    poll_us: int = 50,
+    budget: int = 64,
+    prepare: Callable[[], int] | None = None,
+) -> Installed | None:
     """Make `pyfuse3.main` serve with this loop; None if it cannot, and the log says why.
 
     Call it before `pyfuse3.main()`, inside or outside a trio run, before or after
@@ -189,6 +198,8 @@ def install(pyfuse3: ModuleType, *, poll_us: int = 50, budget: int = 64) -> Inst
 
     `poll_us`: microseconds to poll before sleeping, 0 for never; on one CPU it never does.
     `budget`: requests between two turns of trio while it has no work that is known of.
+    `prepare`: called again and again while no request waits, before polling, until it returns 0;
+    what it does is to take some ten microseconds at a time, and to end of itself.
     """
     if poll_us < 0 or budget < 1:
         raise ValueError("poll_us is at least 0, budget at least 1")
@@ -205,4 +216,4 @@ def install(pyfuse3: ModuleType, *, poll_us: int = 50, budget: int = 64) -> Inst
     except Unfit as reason:
         log.warning("serving with pyfuse3's own, slower loop: %s", reason)
         return None
-    return Installed(pyfuse3, poll_us, budget)
+    return Installed(pyfuse3, poll_us, budget, prepare)

@@ -94,7 +94,8 @@ class Session:
             ) from None
         self._mounted = True
         if hot:
-            self._loop = servingloop.install(pyfuse3, poll_us=poll_us)
+            prepare = None if shim is None else shim.prepare
+            self._loop = servingloop.install(pyfuse3, poll_us=poll_us, prepare=prepare)
 
     async def serve(self) -> None:
         """Answer requests until unmounted from outside or `terminate`d."""
@@ -133,5 +134,6 @@ class Session:
             **self.operations.statistics(),
             **self.invalidator.statistics(),
             "shim": "used" if shim is not None and shim.works else "not used",
+            "blocks_given": 0 if shim is None else shim.blocks_given(),
             "serving_loop": "stock" if self._loop is None else dict(self._loop.statistics()),
         }

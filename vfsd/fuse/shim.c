@@ -9,7 +9,8 @@
  *            after, in the same step of the event loop, and reads the note.
  *   write    notes whether the kernel writes back pages of its cache, which were changed through
  *            mmap, rather than what somebody writes; pyfuse3 drops that as well. The kernel sends
- *            them by any handle that writes, one that appends included.
+ *            them by any handle that writes, one that appends included. The object for what is
+ *            written gets memory that was made ready before (blocks.c).
  *   read     is one plain read for each request; libfuse would splice it into a pipe and read
  *            it from there, for pyfuse3 to copy it all the same. It notes whose request it is,
  *            which pyfuse3 tells for some kinds only.
@@ -30,6 +31,8 @@
 
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 35
+
+#include "blocks.h"
 
 #include <dlfcn.h>
 #include <fuse_lowlevel.h>
@@ -75,17 +78,20 @@ static void shim_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t 
 		       struct fuse_file_info *fi)
 {
 	vfsd_shim_writes_back = fi->writepage;
+	vfsd_blocks_expected = 1;
 	theirs.write(req, ino, data, size, offset, fi);
+	vfsd_blocks_expected = 0;
 }
 
 static void shim_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
 			   struct fuse_file_info *fi)
 {
 	vfsd_shim_writes_back = fi->writepage;
+	vfsd_blocks_expected = 1;
 	theirs.write_buf(req, ino, data, offset, fi);
+	vfsd_blocks_expected = 0;
 }
 
-#define WRITE_LIMIT_BYTES (128U << 10)
 #define ADDED (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS)
 
 /* The FUSE_INIT request that waits for its reply, and what we add to it. */

@@ -1,8 +1,8 @@
-"""The small C library between pyfuse3 and libfuse (shim.c), where it was built.
+"""The small C library between pyfuse3 and libfuse (shim.c, blocks.c), where it was built.
 
-It saves requests that pyfuse3 alone cannot save, and tells for which inode statfs asks and which
-writes are of the kernel's own cache. It has
-to be loaded before pyfuse3, so that its `fuse_session_new` is found first: vfsd/fuse/__init__.py
+It saves requests that pyfuse3 alone cannot save, tells for which inode statfs asks and which
+writes are of the kernel's own cache, and makes memory ready for large writes. It has to be
+loaded before pyfuse3, so that its `fuse_session_new` is found first: vfsd/fuse/__init__.py
 imports this module for that. Without it (no compiler at install time, another libfuse) `shim`
 is None and everything works the same, with more requests, but for two things: `df` tells of the
 root provider only, and a file that is open for reading and appending cannot be mapped shared, for
@@ -17,6 +17,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
+import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
@@ -36,10 +39,23 @@ class Shim:
         self._writes_back = ctypes.c_int.in_dll(library, "vfsd_shim_writes_back")
         self._caller = ctypes.c_uint32.in_dll(library, "vfsd_shim_caller")
         self._keeps = (ctypes.c_ubyte * (1 << 15)).in_dll(library, "vfsd_shim_keeps_listings")
+        self._given = ctypes.c_uint64.in_dll(library, "vfsd_blocks_given")
+        # Called with the GIL held, which both of them rely on.
+        blocks = ctypes.PyDLL(library._name)
+        self._enable_blocks = blocks.vfsd_blocks_enable
+        self._enable_blocks.argtypes, self._enable_blocks.restype = [ctypes.c_size_t], None
+        self.prepare: Callable[[], int] = blocks.vfsd_blocks_step
+        """Make a little memory ready for a large write; 0 if there is nothing to do."""
 
     def enable(self) -> None:
         """Take part in the session that is made next."""
         self._enabled.value = 1
+        if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+            self._enable_blocks(sys.getsizeof(b""))
+
+    def blocks_given(self) -> int:
+        """Return how many large writes found memory ready for them."""
+        return int(self._given.value)
 
     @property
     def works(self) -> bool:

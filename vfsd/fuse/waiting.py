@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from time import perf_counter_ns
 from typing import Never, cast
 
@@ -61,8 +61,16 @@ class OpenLock:
 class Waiting:
     """How the workers of one session wait for /dev/fuse. `fd` is borrowed, made non-blocking."""
 
-    def __init__(self, fd: int, run_loop: RunLoop, spin_ns: int, budget: int) -> None:
+    def __init__(
+        self,
+        fd: int,
+        run_loop: RunLoop,
+        spin_ns: int,
+        budget: int,
+        prepare: Callable[[], int] | None = None,
+    ) -> None:
         self._fd = fd
+        self._prepare = prepare
         self._run_loop = run_loop
         self._runq = run_loop.runq
         self._runnable = Runnable(run_loop.runq)
@@ -144,7 +152,7 @@ class Waiting:
         else:
             # A worker that starts in a cancelled nursery must not sleep: nobody would wake it.
             await checkpoint_if_cancelled()
-        if not runnable.count and self._spin():
+        if not runnable.count and (self._prepare_for_next() or self._spin()):
             return True
         while not self._run_loop.idle_waiters:
             if not runnable.count and self._sleep():
@@ -187,6 +195,17 @@ class Waiting:
     def _check_open(self) -> None:
         if self._closing:
             raise trio.ClosedResourceError("the FUSE session ends")
+
+    @enable_ki_protection
+    def _prepare_for_next(self) -> bool:
+        """Do what makes the next requests cheaper, until one comes (True) or it is done."""
+        if self._prepare is not None:
+            prepare, poll = self._prepare, self.poll
+            while prepare():
+                os.sched_yield()
+                if poll(0):
+                    return True
+        return False
 
     @enable_ki_protection
     def _spin(self) -> bool:
