@@ -98,6 +98,9 @@ class Handle(ABC):
     keep_cache: bool = True
     """False: what the kernel kept of the data before this opening may be outdated."""
 
+    past_cache: bool = False
+    """True: writes may go past the kernel's cache of the data, for each makes mtime another."""
+
     @abstractmethod
     async def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Return up to `size` bytes from `offset`; fewer only at the end of the file.

@@ -38,6 +38,8 @@ class OpenFile:
     """A directory's listing as of the last read from its start; None before that."""
     fitting: int = 24
     """How many of its entries fitted into the last reply; 24 fill the kernel's usual page."""
+    past_cache: bool = False
+    """What is written goes past the kernel's cache of the data."""
 
 
 class HandleTable:

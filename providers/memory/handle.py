@@ -25,6 +25,8 @@ class MemoryHandle(Handle):
 
     __slots__ = ("_append", "_group", "_number", "_open", "_readable", "_version", "_writable")
 
+    past_cache = True
+
     def __init__(self, version: Version, number: int, flags: int, caller: Caller) -> None:
         access = flags & os.O_ACCMODE
         self._version = version

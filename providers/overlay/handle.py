@@ -31,7 +31,7 @@ class OverlayHandle(Handle):
 
     __slots__ = (
         *("_base", "_caller", "_copied", "_flags", "_inner", "_union"),
-        *("direct_io", "keep_cache", "node"),
+        *("direct_io", "keep_cache", "node", "past_cache"),
     )
 
     def __init__(
@@ -47,6 +47,7 @@ class OverlayHandle(Handle):
         """The lower's file, where parts of it still count."""
         self.direct_io = inner.direct_io
         self.keep_cache = inner.keep_cache
+        self.past_cache = inner.past_cache
         node.opens += 1
 
     def _now(self) -> Handle:

@@ -25,7 +25,7 @@ NUMBER_BITS = NUMBER_LIMIT.bit_length() - 1
 class Inode:
     """What the kernel's number stands for, and how many lookups the kernel holds on it."""
 
-    __slots__ = ("attachment", "ino", "lookups", "node", "parent_ino")
+    __slots__ = ("attachment", "ino", "lookups", "node", "parent_ino", "readers")
 
     def __init__(self, ino: int, attachment: Attachment, node: Node, parent_ino: int) -> None:
         self.ino = ino
@@ -34,6 +34,8 @@ class Inode:
         self.parent_ino = parent_ino
         """The directory it was last found in: what ``..`` shows in a listing."""
         self.lookups = 0
+        self.readers = 0
+        """Open files through which the kernel may read its data into its cache."""
 
 
 def mint(attachment: Attachment, node: Node) -> int:

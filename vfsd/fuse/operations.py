@@ -36,7 +36,7 @@ from vfsd.fuse.listing import Listing
 from vfsd.fuse.metering import Meter
 from vfsd.fuse.replies import Replies
 from vfsd.fuse.shim import shim
-from vfsd.handles import HandleTable
+from vfsd.handles import HandleTable, OpenFile
 from vfsd.tree import Attachment, Tree, check_same
 
 NO_CHANGE, RENAME_EXCHANGE = SetAttr(), 2
@@ -290,13 +290,13 @@ class Operations(pyfuse3.Operations):
 
     async def _opened(
         self, attachment: Attachment, node: Node, handle: Handle, flags: int
-    ) -> pyfuse3.FileInfo:
+    ) -> tuple[OpenFile, pyfuse3.FileInfo]:
         try:
-            fh = self.handles.add(attachment, node, handle).fh
+            open_file = self.handles.add(attachment, node, handle)
         except OSError:
             await handle.release()
             raise
-        return self._replies.opened(attachment, handle, fh, flags)
+        return open_file, self._replies.opened(open_file, handle, flags)
 
     @handler
     async def open(self, ino: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -304,7 +304,10 @@ class Operations(pyfuse3.Operations):
         attachment = inode.attachment
         with attachment.opening():
             handle = await attachment.provider.open(inode.node, flags, ctx)
-            return await self._opened(attachment, inode.node, handle, flags)
+            open_file, info = await self._opened(attachment, inode.node, handle, flags)
+        if not open_file.past_cache:
+            inode.readers += 1
+        return info
 
     @handler
     async def create(
@@ -322,8 +325,10 @@ class Operations(pyfuse3.Operations):
             entry, handle = await attachment.provider.create(
                 parent.node, name, mode & 0o7777, flags, ctx
             )
-            info = await self._opened(attachment, entry.node, handle, flags)
+            open_file, info = await self._opened(attachment, entry.node, handle, flags)
         reply = self._replies.known(parent, entry, noted)
+        if not open_file.past_cache:
+            self._inode(reply.st_ino).readers += 1
         self._tell(attachment, parent.node, name)
         return info, reply
 
@@ -345,12 +350,23 @@ class Operations(pyfuse3.Operations):
             written = await open_file.handle.write_back(offset, data)
         else:
             written = await open_file.handle.write(offset, data)
-        self._tell(open_file.attachment, open_file.node)
+        attachment, node = open_file.attachment, open_file.node
+        self._tell(attachment, node)
+        if open_file.past_cache:
+            inode = self.inodes.known(attachment, node)
+            if inode is not None and inode.readers:
+                # The kernel dropped what it kept before it asked; a reader may have read since.
+                self.door.changed(attachment, Change(node))
+                await self.door.settled((attachment,))
         return written
 
     @handler
     async def release(self, fh: int) -> None:
         open_file = self.handles.remove(fh)
+        if not open_file.past_cache:
+            inode = self.inodes.known(open_file.attachment, open_file.node)
+            if inode is not None:
+                inode.readers -= 1
         if open_file.handle is not None:
             await open_file.handle.release()
 

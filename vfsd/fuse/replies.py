@@ -24,8 +24,12 @@ from vfsd.fuse.attrs import entry_attributes, negative_entry
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.shim import shim, weigh
-from vfsd.handles import Fh
+from vfsd.handles import OpenFile
 from vfsd.hidden import may_see
+
+DROPS_BEFORE_WRITE = 39
+"""From this minor version (Linux 6.6) on, the kernel drops the pages a direct write is about
+to change; before, they would show what is outdated."""
 
 
 class Replies:
@@ -34,6 +38,7 @@ class Replies:
     def __init__(self, inodes: InodeTable, door: Invalidator) -> None:
         self._inodes = inodes
         self._door = door
+        self._past_cache: bool | None = None
 
     def known(self, parent: Inode, entry: Entry, noted: int) -> pyfuse3.EntryAttributes:
         """Give `entry`, found or made in `parent`, to the kernel."""
@@ -64,18 +69,33 @@ class Replies:
         self._inodes.remember(inner, node, parent.ino)
         return reply
 
-    def opened(
-        self, attachment: Attachment, handle: Handle, fh: Fh, flags: int
-    ) -> pyfuse3.FileInfo:
+    def opened(self, open_file: OpenFile, handle: Handle, flags: int) -> pyfuse3.FileInfo:
         """Give an open file to the kernel.
 
         keep_cache: a warm read costs an open and a release, and no data; where changes are not
         told, the kernel must start afresh at each open.
+
+        direct_io, for what is only written: the kernel then does not ask for
+        `security.capability` before the first write, and copies each byte once less. What else
+        it keeps of the data is dropped by itself before each write, and by operations.py after.
         """
         direct = handle.direct_io
-        if flags & (os.O_ACCMODE | os.O_APPEND) == os.O_RDWR | os.O_APPEND:
+        access = flags & os.O_ACCMODE
+        if access == os.O_WRONLY:
+            if handle.past_cache and self._writes_past_cache():
+                direct = open_file.past_cache = True
+        elif access == os.O_RDWR and flags & os.O_APPEND:
             # Where nobody tells pages that were changed through mmap from what is to be
             # appended, this makes the kernel refuse the map (ENODEV).
             direct = direct or shim is None or not shim.works
-        keep = handle.keep_cache and attachment.cache_s > CACHE_BRIEFLY_S
-        return pyfuse3.FileInfo(fh=fh, direct_io=direct, keep_cache=keep)
+        keep = handle.keep_cache and open_file.attachment.cache_s > CACHE_BRIEFLY_S
+        return pyfuse3.FileInfo(fh=open_file.fh, direct_io=direct, keep_cache=keep)
+
+    def _writes_past_cache(self) -> bool:
+        """Say whether this kernel drops what it keeps of data that is written past its cache."""
+        able = self._past_cache
+        if able is None:
+            # It speaks before anything is opened.
+            protocol = 0 if shim is None else shim.protocol()
+            able = self._past_cache = protocol >= DROPS_BEFORE_WRITE
+        return able

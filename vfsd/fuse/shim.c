@@ -54,6 +54,7 @@ int vfsd_shim_sessions = 0;
 uint64_t vfsd_shim_statfs_inode = 0;
 int vfsd_shim_writes_back = 0;
 uint32_t vfsd_shim_caller = 0;
+uint32_t vfsd_shim_protocol = 0; /* the kernel's, 7.this; 0 before it said so */
 
 static struct fuse_lowlevel_ops theirs;
 
@@ -111,6 +112,7 @@ static ssize_t shim_read(int fd, void *buffer, size_t size, void *userdata)
 	    header->opcode == FUSE_INIT) {
 		init_unique = header->unique;
 		init_flags = init->flags & ADDED;
+		vfsd_shim_protocol = init->minor;
 	}
 	return count;
 }

@@ -38,6 +38,7 @@ class Shim:
         self._statfs_inode = ctypes.c_uint64.in_dll(library, "vfsd_shim_statfs_inode")
         self._writes_back = ctypes.c_int.in_dll(library, "vfsd_shim_writes_back")
         self._caller = ctypes.c_uint32.in_dll(library, "vfsd_shim_caller")
+        self._protocol = ctypes.c_uint32.in_dll(library, "vfsd_shim_protocol")
         self._keeps = (ctypes.c_ubyte * (1 << 15)).in_dll(library, "vfsd_shim_keeps_listings")
         self._given = ctypes.c_uint64.in_dll(library, "vfsd_blocks_given")
         # Called with the GIL held, which both of them rely on.
@@ -73,6 +74,10 @@ class Shim:
     def caller(self) -> int:
         """Return the thread whose request the handler that starts now is for; 0: the kernel."""
         return int(self._caller.value)
+
+    def protocol(self) -> int:
+        """Return the minor version of what the kernel speaks; 0 before it said so."""
+        return int(self._protocol.value)
 
     def writes_back(self) -> bool:
         """Say whether the write request whose handler runs now is of pages the kernel kept."""

@@ -29,7 +29,16 @@ from vfsd.reloading import HasLimits
 class JournaledHandle(Handle):
     """An open file whose changes are noted; fsync is a sync of the journal."""
 
-    __slots__ = ("_append", "_caller", "_inner", "_node", "_tree", "direct_io", "keep_cache")
+    __slots__ = (
+        "_append",
+        "_caller",
+        "_inner",
+        "_node",
+        "_tree",
+        "direct_io",
+        "keep_cache",
+        "past_cache",
+    )
 
     def __init__(
         self, tree: Journaled, inner: Handle, node: Node, flags: int, caller: Caller
@@ -41,6 +50,7 @@ class JournaledHandle(Handle):
         self._caller = (caller.uid, caller.gid)
         self.direct_io = inner.direct_io
         self.keep_cache = inner.keep_cache
+        self.past_cache = inner.past_cache
 
     async def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         return await self._inner.read(offset, size)
