@@ -36,6 +36,8 @@ class OpenFile:
     handle: Handle | None = None
     names: list[bytes] | None = None
     """A directory's listing as of the last read from its start; None before that."""
+    base: int = 0
+    """The position before its first entry; see vfsd/fuse/directories.py."""
     fitting: int = 24
     """How many of its entries fitted into the last reply; 24 fill the kernel's usual page."""
     past_cache: bool = False

@@ -41,7 +41,7 @@ def _totals(sample: dict[str, Any], kinds: list[dict[str, Any]], seconds: float)
             _bytes(sum(kind.get("written_bytes", 0) for kind in kinds) / seconds),
             f"{sum(kind.get('busy_us', 0) for kind in kinds) / seconds / 1e4:.1f} %",
             f"{cache.get('opens_kept', 0)} of {cache.get('opens', 0)}",
-            f"{cache.get('files_unasked', 0)} files, {cache.get('listings_unasked', 0)} listings",
+            f"{cache.get('files_unasked', 0)} files",
         ],
     ]
 

@@ -13,7 +13,7 @@ Concurrency: changed only from the event loop, never across an await.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vfsd.contract import NUMBER_LIMIT, Node
 from vfsd.errors import fail
@@ -25,7 +25,7 @@ NUMBER_BITS = NUMBER_LIMIT.bit_length() - 1
 class Inode:
     """What the kernel's number stands for, and how many lookups the kernel holds on it."""
 
-    __slots__ = ("attachment", "ino", "lookups", "node", "parent_ino", "readers")
+    __slots__ = ("attachment", "ino", "listed", "lookups", "node", "parent_ino", "readers")
 
     def __init__(self, ino: int, attachment: Attachment, node: Node, parent_ino: int) -> None:
         self.ino = ino
@@ -34,6 +34,8 @@ class Inode:
         self.parent_ino = parent_ino
         """The directory it was last found in: what ``..`` shows in a listing."""
         self.lookups = 0
+        self.listed = False
+        """Listings of it are kept; whoever gives it up tells `InodeTable.unlist`."""
         self.readers = 0
         """Open files through which the kernel may read its data into its cache."""
 
@@ -50,6 +52,7 @@ class InodeTable:
         inode = Inode(mint(root, root.provider.root), root, root.provider.root, 1)
         self.by_ino: dict[int, Inode] = {inode.ino: inode}
         self.root = inode
+        self.unlist: Callable[[Inode], None] = lambda inode: None
 
     def get(self, ino: int) -> Inode:
         """Return the inode; ESTALE if the kernel names one that it gave back."""
@@ -79,6 +82,8 @@ class InodeTable:
             inode.lookups -= count
             if inode.lookups <= 0 and inode is not self.root:
                 del by_ino[ino]
+                if inode.listed:
+                    self.unlist(inode)
                 inode.attachment.provider.forget(inode.node)
 
     def known(self, attachment: Attachment, node: Node) -> Inode | None:

@@ -33,8 +33,7 @@ import pyfuse3
 import trio
 
 from vfsd.contract import Change
-from vfsd.fuse.inodes import NUMBER_BITS, InodeTable, mint
-from vfsd.fuse.shim import weigh
+from vfsd.fuse.inodes import NUMBER_BITS, Inode, InodeTable, mint
 from vfsd.tree import Attachment
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,6 @@ class Invalidator:
         if self._ceasing:
             return
         if change.node is None:
-            weigh(attachment)
             self._queue(attachment).everything = True
             return
         ino = mint(attachment, change.node)
@@ -120,6 +118,11 @@ class Invalidator:
         for queue, target in targets:
             while queue.done < target:
                 await queue.progress.wait()
+
+    def drop_listing(self, inode: Inode) -> None:
+        """Have the kernel drop the listing it keeps of a directory, which did not change."""
+        if not self._ceasing:
+            self._queue(inode.attachment).pending[inode.ino, None] = True
 
     def keeps(self, attachment: Attachment, number: int) -> bool:
         return attachment.index << NUMBER_BITS | number in self._inodes.by_ino

@@ -3,8 +3,8 @@
 pyfuse3 always answers with attributes (readdirplus), so each entry that is given counts one
 lookup, except ``.`` and ``..``.
 
-What it is *not*: the names themselves (the provider's), or how long the kernel may keep them
-(shim.py).
+What it is *not*: the names themselves (the provider's), or what is listed again and how long
+that is kept (directories.py).
 
 Concurrency: one task per request; an entry's lookup is counted in the step that replies it.
 
@@ -17,12 +17,12 @@ from contextlib import suppress
 
 import pyfuse3
 
-from vfsd.attachment import Attachment
-from vfsd.contract import ROOT_NUMBER, Entry
+from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
+from vfsd.contract import ROOT_NUMBER, Entry, Node
 from vfsd.fuse.attrs import fill
-from vfsd.fuse.inodes import InodeTable, mint
+from vfsd.fuse.directories import Directories
+from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
-from vfsd.fuse.shim import weigh
 from vfsd.handles import OpenFile
 
 LISTING_STEP = 4
@@ -35,6 +35,23 @@ class Listing:
     def __init__(self, inodes: InodeTable, door: Invalidator) -> None:
         self._inodes = inodes
         self._door = door
+        self._directories = Directories()
+        inodes.unlist = self._directories.forget
+
+    async def reply_of(self, inode: Inode, position: int, token: pyfuse3.ReaddirToken) -> None:
+        """Reply with entries of a directory that nobody opened.
+
+        The kernel keeps all such listings. Where it is not told of changes, it is told to drop
+        this one as soon as it has it.
+        """
+        directory = self._directories.find(inode, position)
+        if directory is None:
+            names = await self._read(inode.attachment, inode.node)
+            directory = self._directories.keep(inode, names)
+            position = directory.base + min(position, len(names) + 2)
+        given = await self._entries(directory, position - directory.base, token)
+        if not given and inode.attachment.cache_s <= CACHE_BRIEFLY_S:
+            self._door.drop_listing(inode)
 
     async def reply(self, directory: OpenFile, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Reply with entries from position `start_id` on: ``.``, ``..``, then the names.
@@ -42,16 +59,26 @@ class Listing:
         Positions count into the listing taken at the last read from the start, so that
         removals while listing neither skip nor repeat an entry.
         """
-        attachment, node = directory.attachment, directory.node
         if start_id == 0 or directory.names is None:
-            directory.names = list(await attachment.provider.readdir(node))
-            if directory.attachment.host is None and node.number == ROOT_NUMBER:
-                for name in directory.names:
-                    self._door.note_root_name(name)
+            directory.names = await self._read(directory.attachment, directory.node)
+        await self._entries(directory, start_id, token)
+
+    async def _read(self, attachment: Attachment, node: Node) -> list[bytes]:
+        """Return the names of a directory."""
+        names = list(await attachment.provider.readdir(node))
+        if attachment.host is None and node.number == ROOT_NUMBER:
+            for name in names:
+                self._door.note_root_name(name)
+        return names
+
+    async def _entries(
+        self, directory: OpenFile, position: int, token: pyfuse3.ReaddirToken
+    ) -> bool:
+        """Reply with what is at `position` of the listing and after it; False: with nothing."""
         reply = pyfuse3.EntryAttributes()
-        if start_id < 2 and not await self._dots(directory, start_id, reply, token):
-            return
-        await self._names(directory, max(start_id, 2) - 2, reply, token)
+        if position < 2 and not await self._dots(directory, position, reply, token):
+            return True
+        return await self._names(directory, max(position, 2) - 2, reply, token) or position < 2
 
     async def _names(
         self,
@@ -59,14 +86,14 @@ class Listing:
         position: int,
         reply: pyfuse3.EntryAttributes,
         token: pyfuse3.ReaddirToken,
-    ) -> None:
-        """Reply with names from `position` on until no more fit.
+    ) -> bool:
+        """Reply with names from `position` on until no more fit; False if there are none.
 
         As many are looked up at first as fitted the last time: what is looked up and does not
         fit is looked up again for the next reply.
         """
         attachment, node = directory.attachment, directory.node
-        nested, listing = attachment.nested, directory.names or []
+        nested, listing, base = attachment.nested, directory.names or [], directory.base
         parent_ino = mint(attachment, node)
         add, remember, door = pyfuse3.readdir_reply, self._inodes.remember, self._door
         first, size, counted = position, directory.fitting, False
@@ -82,9 +109,9 @@ class Listing:
                             entry = await self._attach_point(inside, entry, reply)
                         else:
                             fill(reply, mint(attachment, entry.node), entry.stat, cache_s)
-                        if not add(token, name, reply, position + 3):
+                        if not add(token, name, reply, base + position + 3):
                             directory.fitting = max(position - first, 1)
-                            return
+                            return True
                         remember(inside or attachment, entry.node, parent_ino)
                         counted = True
                     position += 1
@@ -93,6 +120,7 @@ class Listing:
             if not counted:
                 raise
             # What is counted has to reach the kernel; its next request meets the error.
+        return counted
 
     async def _attach_point(
         self, inner: Attachment, below: Entry, reply: pyfuse3.EntryAttributes
@@ -102,7 +130,6 @@ class Listing:
         If that fails, the name is listed all the same, and a look at it tells the error: one
         broken provider must not make the directory around it unreadable.
         """
-        weigh(inner)
         root, stat, cache_s = inner.provider.root, below.stat, 0.0
         with suppress(OSError):
             stat, cache_s = await inner.provider.getattr(root), inner.cache_s
@@ -122,6 +149,6 @@ class Listing:
         for index, (name, ino) in enumerate(((b".", inode.ino), (b"..", inode.parent_ino))):
             if index >= position:
                 fill(reply, ino, stat, 0.0)
-                if not pyfuse3.readdir_reply(token, name, reply, index + 1):
+                if not pyfuse3.readdir_reply(token, name, reply, directory.base + index + 1):
                     return False
         return True

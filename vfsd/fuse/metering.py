@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyfuse3
 
-from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
+from vfsd.attachment import Attachment
+from vfsd.fuse.directories import BY_INODE
 from vfsd.fuse.shim import shim
 from vfsd.fuse.tallies import Window
 
@@ -123,10 +124,13 @@ class Meter:
         operations = self._operations
         if kind in OF_NOTHING:
             return None
+        number = args[0]
         if kind in BY_HANDLE:
-            open_file = operations.handles.open_files.get(args[0])
-            return open_file.attachment if open_file is not None else None
-        inode = operations.inodes.by_ino.get(args[0])
+            if not number & BY_INODE:
+                open_file = operations.handles.open_files.get(number)
+                return open_file.attachment if open_file is not None else None
+            number ^= BY_INODE
+        inode = operations.inodes.by_ino.get(number)
         return inode.attachment if inode is not None else None
 
     def _process(self, args: tuple[Any, ...]) -> int:
@@ -151,27 +155,16 @@ class Meter:
 
     def _before(self, kind: str, args: tuple[Any, ...]) -> None:
         """Follow handles that end, or that data is asked of, before they are gone."""
-        if kind in ("read", "readdir"):
+        if kind == "read":
             self._unasked.discard(args[0])
-        elif kind in ("release", "releasedir") and args[0] in self._unasked:
+        elif kind == "release" and args[0] in self._unasked:
             self._unasked.remove(args[0])
             for window in self._windows:
-                if kind == "release":
-                    window.cache.files_unasked += 1
-                else:
-                    window.cache.listings_unasked += 1
+                window.cache.files_unasked += 1
 
     def _after(self, kind: str, reply: object) -> None:
         """Follow handles that the kernel keeps a cache for."""
-        if kind == "opendir" and isinstance(reply, int):
-            attachment = self._operations.handles.open_files[reply].attachment
-            kept = shim is not None and shim.works and attachment.cache_s > CACHE_BRIEFLY_S
-            for window in self._windows:
-                window.cache.listings += 1
-                window.cache.listings_kept += kept
-            if kept:
-                self._unasked.add(reply)
-        elif kind == "open" and isinstance(reply, pyfuse3.FileInfo):
+        if kind == "open" and isinstance(reply, pyfuse3.FileInfo):
             kept = reply.keep_cache and not reply.direct_io
             for window in self._windows:
                 window.cache.opens += 1

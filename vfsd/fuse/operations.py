@@ -4,8 +4,8 @@ What it is *not*: file-system behaviour (the providers'), permission checks (the
 them, `default_permissions`), or the loop that calls it (session.py, servingloop.py).
 
 Some kinds are answered with ENOSYS once, after which the kernel stops sending them: `flush`
-(nothing here depends on close), `access` (modes are checked by the kernel), `poll`. `opendir`
-must be answered: without it, pyfuse3 could not tell which directory a `readdir` is for.
+(nothing here depends on close), `access` (modes are checked by the kernel), `poll`; and by the
+shim `opendir`. Without the shim it is answered, since pyfuse3 tells a `readdir` the handle only.
 
 A request of the kernel's own changes what the kernel knows, so it needs no invalidation; only
 other attachments of the same provider are told (`_tell`).
@@ -29,6 +29,7 @@ from vfsd.attributes import NAME_MAX, PATH_MAX, SetAttr
 from vfsd.contract import Change, Handle, Node
 from vfsd.errors import fail
 from vfsd.fuse.attrs import entry_attributes, requested_changes, statvfs_data
+from vfsd.fuse.directories import BY_INODE
 from vfsd.fuse.errors import handler, refuse
 from vfsd.fuse.inodes import Inode, InodeTable
 from vfsd.fuse.invalidation import Invalidator
@@ -389,14 +390,17 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        open_file = self.handles.get(fh)
-        provider = open_file.attachment.provider
+        place = self._inode(fh ^ BY_INODE) if fh & BY_INODE else self.handles.get(fh)
+        provider = place.attachment.provider
         if provider.traits.fsync:
-            await provider.fsyncdir(open_file.node, datasync=datasync)
+            await provider.fsyncdir(place.node, datasync=datasync)
 
     @handler
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        await self._listing.reply(self.handles.get(fh), start_id, token)
+        if fh & BY_INODE:
+            await self._listing.reply_of(self._inode(fh ^ BY_INODE), start_id, token)
+        else:
+            await self._listing.reply(self.handles.get(fh), start_id, token)
 
     # -- kinds the kernel need not send ---------------------------------------------------
 

@@ -23,7 +23,7 @@ from vfsd.errors import fail
 from vfsd.fuse.attrs import entry_attributes, negative_entry
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
-from vfsd.fuse.shim import shim, weigh
+from vfsd.fuse.shim import shim
 from vfsd.handles import OpenFile
 from vfsd.hidden import may_see
 
@@ -61,7 +61,6 @@ class Replies:
         """
         if inner.hidden and not may_see(caller.pid):
             raise fail(errno.ENOENT, inner.name)
-        weigh(inner)
         node, noted = inner.provider.root, self._door.noted
         stat = await inner.provider.getattr(node)
         cache_s = inner.cache_s if self._door.noted == noted and not inner.hidden else 0.0

@@ -24,7 +24,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.fuse import servingloop
 from vfsd.fuse.operations import Operations
 from vfsd.fuse.readahead import read_further_ahead
-from vfsd.fuse.shim import shim, weigh
+from vfsd.fuse.shim import shim
 from vfsd.handles import HandleTable
 from vfsd.tree import Tree
 
@@ -80,8 +80,6 @@ class Session:
         """
         if hot and shim is not None:
             shim.enable()
-            for attachment in self._tree.attachments.values():
-                weigh(attachment)
         said: list[str] = []
         try:
             with _overheard_stderr(said):

@@ -3,8 +3,9 @@
  * Loaded before pyfuse3, with its symbols global, this library's fuse_session_new and
  * fuse_session_mount stand before libfuse's and go on to them.
  *
- *   opendir  lets the kernel keep the listing (FOPEN_CACHE_DIR), where the attachment's changes
- *            are told: a warm listing then costs no readdir.
+ *   opendir  is answered with ENOSYS, after which the kernel opens directories by itself, and
+ *            keeps their listings: a warm listing costs nothing. readdir and fsyncdir then come
+ *            without a handle, and are given the inode as theirs.
  *   statfs   notes for which inode room was asked; pyfuse3 drops it. Its handler runs right
  *            after, in the same step of the event loop, and reads the note.
  *   write    notes whether the kernel writes back pages of its cache, which were changed through
@@ -35,6 +36,7 @@
 #include "blocks.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <stdint.h>
@@ -42,12 +44,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define ATTACHMENTS 32768 /* vfsd/tree.py: INDEX_LIMIT */
-#define NUMBER_BITS 48    /* vfsd/contract.py: NUMBER_LIMIT */
+#define BY_INODE (1ULL << 63) /* vfsd/fuse/directories.py */
 
 /* Set from shim.py. */
 int vfsd_shim_enabled = 0;
-unsigned char vfsd_shim_keeps_listings[ATTACHMENTS];
 
 /* Read from shim.py. */
 int vfsd_shim_sessions = 0;
@@ -57,16 +57,29 @@ uint32_t vfsd_shim_caller = 0;
 uint32_t vfsd_shim_protocol = 0; /* the kernel's, 7.this; 0 before it said so */
 
 static struct fuse_lowlevel_ops theirs;
+static int no_opendir; /* The kernel can open directories by itself. */
 
 static void shim_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	uint64_t attachment = (uint64_t)ino >> NUMBER_BITS;
+	if (no_opendir)
+		fuse_reply_err(req, ENOSYS);
+	else
+		theirs.opendir(req, ino, fi);
+}
 
-	if (attachment < ATTACHMENTS && vfsd_shim_keeps_listings[attachment]) {
-		fi->cache_readdir = 1;
-		fi->keep_cache = 1;
-	}
-	theirs.opendir(req, ino, fi);
+static void shim_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+			     struct fuse_file_info *fi)
+{
+	if (no_opendir)
+		fi->fh = BY_INODE | ino;
+	theirs.readdirplus(req, ino, size, offset, fi);
+}
+
+static void shim_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	if (no_opendir)
+		fi->fh = BY_INODE | ino;
+	theirs.fsyncdir(req, ino, datasync, fi);
 }
 
 static void shim_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -112,6 +125,7 @@ static ssize_t shim_read(int fd, void *buffer, size_t size, void *userdata)
 	    header->opcode == FUSE_INIT) {
 		init_unique = header->unique;
 		init_flags = init->flags & ADDED;
+		no_opendir = (init->flags & FUSE_NO_OPENDIR_SUPPORT) != 0;
 		vfsd_shim_protocol = init->minor;
 	}
 	return count;
@@ -151,12 +165,15 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 
 	if (!next)
 		return NULL;
-	if (!vfsd_shim_enabled || op_size > sizeof(ours) || !op->opendir || !op->statfs)
+	if (!vfsd_shim_enabled || op_size > sizeof(ours) || !op->opendir || !op->readdirplus ||
+	    !op->fsyncdir || !op->statfs)
 		return next(args, op, op_size, userdata);
 	memset(&ours, 0, sizeof(ours));
 	memcpy(&ours, op, op_size);
 	theirs = ours;
 	ours.opendir = shim_opendir;
+	ours.readdirplus = shim_readdirplus;
+	ours.fsyncdir = shim_fsyncdir;
 	ours.statfs = shim_statfs;
 	if (op->write)
 		ours.write = shim_write;

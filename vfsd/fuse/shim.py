@@ -22,8 +22,6 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
-
 log = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).with_name("_shim.so")
@@ -39,7 +37,6 @@ class Shim:
         self._writes_back = ctypes.c_int.in_dll(library, "vfsd_shim_writes_back")
         self._caller = ctypes.c_uint32.in_dll(library, "vfsd_shim_caller")
         self._protocol = ctypes.c_uint32.in_dll(library, "vfsd_shim_protocol")
-        self._keeps = (ctypes.c_ubyte * (1 << 15)).in_dll(library, "vfsd_shim_keeps_listings")
         self._given = ctypes.c_uint64.in_dll(library, "vfsd_blocks_given")
         # Called with the GIL held, which both of them rely on.
         blocks = ctypes.PyDLL(library._name)
@@ -62,10 +59,6 @@ class Shim:
     def works(self) -> bool:
         """True once a session was made through it."""
         return self._sessions.value > 0
-
-    def keep_listings(self, attachment: int, keep: bool) -> None:
-        """Let the kernel keep the listings of the attachment of that index, or not."""
-        self._keeps[attachment] = keep
 
     def statfs_inode(self) -> int:
         """Return the inode of the statfs request whose handler runs now."""
@@ -95,9 +88,3 @@ def _load() -> Shim | None:
 
 
 shim = _load()
-
-
-def weigh(attachment: Attachment) -> None:
-    """Let the kernel keep the attachment's listings if changes in it are told."""
-    if shim is not None:
-        shim.keep_listings(attachment.index, attachment.cache_s > CACHE_BRIEFLY_S)

@@ -93,17 +93,13 @@ class CacheUse:
 
     `opens_kept`: opened files of which the kernel may keep the pages it has. `files_unasked`:
     of those, closed without one read having come here: the kernel had it all, or nobody read.
-    The same of listings.
+    Of listings it tells nothing at all: it asks for those it does not keep.
     """
 
-    __slots__ = (
-        *("files_unasked", "listings", "listings_kept"),
-        *("listings_unasked", "opens", "opens_kept"),
-    )
+    __slots__ = ("files_unasked", "opens", "opens_kept")
 
     def __init__(self) -> None:
         self.opens = self.opens_kept = self.files_unasked = 0
-        self.listings = self.listings_kept = self.listings_unasked = 0
 
     def told(self) -> dict[str, object]:
         """Return the counts by name."""
