@@ -61,7 +61,8 @@ def main(verb: str, arguments: list[str]) -> int:
         if given.dry_run:
             return _rehearse(given, planned)
         with ProgressBar("applying") as bar:
-            outcome = Applier(fd, view, _told(bar, planned)).run(planned.changes, planned.stale)
+            applier = Applier(fd, view, _told(bar, planned), set_id=given.set_id)
+            outcome = applier.run(planned.changes, planned.stale)
     return _report(given, planned, outcome, directory)
 
 
@@ -96,6 +97,12 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         dest="verify",
         action="store_false",
         help="do not compare the snapshot's layers with their digests first",
+    )
+    parser.add_argument(
+        "--set-id",
+        action="store_true",
+        help="also the set-user-ID and set-group-ID bits and the capabilities of files, which lend"
+        " your rights to whoever runs them",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what goes wrong")
     parser.add_argument("--json", action="store_true", help="the outcome as a JSON object")

@@ -24,6 +24,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.bases import SNAPSHOT, Base, foreign_owner
 from vfsd.sandbox.changes import Changes, count
+from vfsd.sandbox.givenfile import given_file
 from vfsd.sandbox.guardian import Guardian
 from vfsd.sandbox.host import find_bwrap, look_at_root
 from vfsd.sandbox.limiting import attendants, hold
@@ -158,7 +159,7 @@ def _isolated(
         disk_bytes=limits.disk_bytes,
         base=Bind(source, base.shown, writable=True),
     )
-    company = [*layers, *attendants(limits, held, teller(given)), *opened]
+    company = [*layers, *attendants(limits, held, teller(given)), *opened, *given_file()]
     guardian.watch_groups(() if held.group is None else held.group.directories)
     # What is counted comes through pipes.
     with terminal_if_interactive(limits.output_bytes is None) as terminal:

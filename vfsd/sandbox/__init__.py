@@ -9,5 +9,6 @@ and output.py hold it to that.
 
 bases.py and projects.py find what a command works on, gitbase.py and filesmap.py bring it here.
 overlaid.py (with enter.c, enter.py, steps.py), served.py and native.py are the engines; changes.py
-counts what a layer changes. runs.py keeps the list of runs, joining.py enters one.
+counts what a layer changes. runs.py keeps the list of runs, joining.py enters one and
+becoming.py becomes a command there. givenfile.py stands before a file as standard input.
 """

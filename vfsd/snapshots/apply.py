@@ -78,15 +78,25 @@ def locked(directory: str | bytes) -> Iterator[int]:
 
 
 class Applier:
-    """Writes changes below the directory open as `root`; `told` counts files and bytes."""
+    """Writes changes below the directory open as `root`; `told` counts files and bytes.
+
+    Without `set_id`, files do not get set-user-ID and set-group-ID bits, nor capabilities.
+    """
 
     def __init__(
-        self, root: int, view: TreeView, told: Callable[[int, int], None] | None = None
+        self,
+        root: int,
+        view: TreeView,
+        told: Callable[[int, int], None] | None = None,
+        *,
+        set_id: bool = True,
     ) -> None:
         self.outcome = Outcome()
         self._view = view
         self._told = told or _untold
-        self._writer = HostWriter(root, self._complain, lambda size: self._told(0, size))
+        self._writer = HostWriter(
+            root, self._complain, lambda size: self._told(0, size), set_id=set_id
+        )
         self._touched: set[bytes] = set()
         self._unmade: set[bytes] = set()
 

@@ -65,9 +65,11 @@ def may_be_staged(name: bytes) -> bool:
 class HostWriter:
     """See the module. `root` is a descriptor of the directory and stays the caller's."""
 
-    def __init__(self, root: int, complain: Complain, told: Callable[[int], None]) -> None:
+    def __init__(
+        self, root: int, complain: Complain, told: Callable[[int], None], *, set_id: bool = True
+    ) -> None:
         self._root = root
-        self._metadata = MetadataSetter(complain)
+        self._metadata = MetadataSetter(complain, set_id=set_id)
         self._complain = complain
         self._told = told
         self._is_root_user = os.geteuid() == 0

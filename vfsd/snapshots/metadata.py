@@ -26,6 +26,9 @@ _NO_XATTRS = (errno.EOPNOTSUPP, errno.ENOSYS)
 _NOT_OURS = frozenset({b"security.selinux"})
 """Attributes that the system gives, each in its own place."""
 
+_SET_ID = {stat_module.S_ISUID: "the set-user-ID bit", stat_module.S_ISGID: "the set-group-ID bit"}
+_CAPABILITIES = b"security.capability"
+
 Complain = Callable[[bytes, str], None]
 """Told the path and what of its metadata could not be set."""
 
@@ -33,8 +36,10 @@ Complain = Callable[[bytes, str], None]
 class MetadataSetter:
     """See the module."""
 
-    def __init__(self, complain: Complain) -> None:
+    def __init__(self, complain: Complain, *, set_id: bool = True) -> None:
+        """Without `set_id` no file gets what would lend its owner's rights to who runs it."""
         self._complain = complain
+        self._set_id = set_id
 
     def set(
         self, reached: str | int, path: bytes, stat: Stat, xattrs: Mapping[bytes, bytes]
@@ -47,16 +52,30 @@ class MetadataSetter:
             with self.permitted(path, f"the owner {stat.uid}:{stat.gid}"):
                 os.chown(reached, stat.uid, stat.gid)
         # After the owner: a change of owner takes capabilities and set-id bits away.
+        wanted = stat.mode & PERMISSIONS
+        if not self._set_id and stat_module.S_ISREG(now.st_mode):
+            wanted, xattrs = self._lending_nothing(path, wanted, xattrs)
         self._set_xattrs(reached, path, xattrs)
         if not stat_module.S_ISLNK(now.st_mode):
             if other_owner or xattrs:
                 mode = os.stat(reached).st_mode  # they may have changed it
-            if (mode ^ stat.mode) & PERMISSIONS:
-                with self.permitted(path, f"the permissions {stat.mode & PERMISSIONS:04o}"):
-                    os.chmod(reached, stat.mode & PERMISSIONS)
+            if mode & PERMISSIONS != wanted:
+                with self.permitted(path, f"the permissions {wanted:04o}"):
+                    os.chmod(reached, wanted)
         if now.st_mtime_ns != stat.mtime_ns:
             with self.permitted(path, "the time"):
                 os.utime(reached, ns=(stat.atime_ns, stat.mtime_ns))
+
+    def _lending_nothing(
+        self, path: bytes, mode: int, xattrs: Mapping[bytes, bytes]
+    ) -> tuple[int, Mapping[bytes, bytes]]:
+        for bit, what in _SET_ID.items():
+            if mode & bit:
+                self._complain(path, what)
+        if _CAPABILITIES in xattrs:
+            self._complain(path, "its capabilities")
+        kept = {name: value for name, value in xattrs.items() if name != _CAPABILITIES}
+        return mode & ~sum(_SET_ID), kept
 
     def _set_xattrs(self, reached: str | int, path: bytes, wanted: Mapping[bytes, bytes]) -> None:
         try:

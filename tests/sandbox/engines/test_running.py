@@ -112,7 +112,20 @@ def test_unknown_ids(person):
 
 
 def test_a_native_run_has_nothing_to_enter(person):
-    person.start("run", "--engine", "native", "--", "sh", "-c", "echo up; sleep 1")
+    running = person.start(
+        "run", "--engine", "native", "--", "sh", "-c", "echo up; exec sleep 1000"
+    )
     (row,) = listed(person)
     assert row["engine"] == "native"
     assert "no sandbox" in person.vfsd("exec", row["id"], "--", "true", code=125)
+    running.terminate()
+    assert running.wait(60) == 143
+
+
+def test_a_script_without_an_interpreter_is_the_shell_s_as_in_the_first_command(person, running):
+    script = "printf 'echo by $0 $1\\n' >plain; chmod +x plain"
+    (row,) = listed(person)
+    person.vfsd("exec", row["id"], "--", "sh", "-c", script)
+    assert person.vfsd("exec", row["id"], "--", "./plain", "x") == "by ./plain x\n"
+    path = f"PATH=/nowhere:{person.path}:/usr/bin"
+    assert person.vfsd("exec", "--env", path, row["id"], "--", "plain", "y").endswith(" y\n")
