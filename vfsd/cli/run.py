@@ -22,7 +22,7 @@ from vfsd.cli.runpolicy import base_of, engine_of, layer_place, policy_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
-from vfsd.sandbox.bases import SNAPSHOT, Base, foreign_owner
+from vfsd.sandbox.bases import SNAPSHOT, Base, foreign_below, foreign_owner
 from vfsd.sandbox.changes import Changes, count
 from vfsd.sandbox.givenfile import given_file
 from vfsd.sandbox.guardian import Guardian
@@ -109,6 +109,11 @@ def _run(given: Given) -> int:
             told = "" if given.has("--quiet") else str(_changes(layer))
             kept = "" if keeping is None else keeping.finish(code, layer)
             report(f"{told}{kept} ({layer.name} engine)")
+            if code and layer.name == Overlaid.name and (theirs := foreign_below(base)) is not None:
+                say(
+                    f"{theirs!r} is not this user's and group's own, and the kernel engine cannot"
+                    " change such a file (EOVERFLOW); '--engine fuse' can"
+                )
             return code
 
         foreign = None if engine != "auto" else foreign_owner(base)

@@ -17,6 +17,7 @@ Concurrency: short blocking calls, except where a repository is fetched.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 from vfsd import mountinfo
@@ -29,6 +30,8 @@ WORK = "/work"
 """Where a base without a path of its own is shown."""
 
 SNAPSHOT = "snapshot:"
+
+LOOKED_AT = 10_000
 
 RESERVED = ("/proc", "/dev", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/run/command")
 """Places of the sandbox's own that no base may stand on; below /usr it may."""
@@ -109,6 +112,28 @@ def foreign_owner(base: Base) -> str | None:
         status = os.stat(lower)
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             return lower
+    return None
+
+
+def foreign_below(base: Base) -> str | None:
+    """Return a file of the base that the kernel's overlayfs cannot copy up for this user.
+
+    Looks at `LOOKED_AT` files at most: it is for a hint where a command has failed.
+    """
+    mine = (os.geteuid(), os.getegid())
+    if mine[0] == 0 or base.host is None:
+        return None
+    left = LOOKED_AT
+    for directory, folders, files in os.walk(base.host):
+        for name in (*folders, *files):
+            left -= 1
+            path = os.path.join(directory, name)
+            with suppress(OSError):
+                status = os.lstat(path)
+                if (status.st_uid, status.st_gid) != mine:
+                    return path
+            if left <= 0:
+                return None
     return None
 
 

@@ -32,6 +32,7 @@ PREFIX = "vfsd-run-"
 PERIOD_US = 100_000
 GONE_S = 2.0
 SYSTEMD_RUN = "/usr/bin/systemd-run"
+TRUE = "/usr/bin/true"
 
 Settings = Mapping[str, Sequence[tuple[str, str]]]
 """For each controller, files to write and what to write to them; the first one must succeed."""
@@ -108,9 +109,18 @@ def systemd_words(limits: Limits, environment: Mapping[str, str]) -> list[str] |
     unified = os.path.exists(os.path.join(MOUNT, "cgroup.controllers"))
     if not (unified and runtime and os.path.exists(os.path.join(runtime, "systemd", "private"))):
         return None
-    if not os.access(SYSTEMD_RUN, os.X_OK):
-        return None
-    return scope_words(limits, environment)
+    words = scope_words(limits, environment)
+    return words if os.access(SYSTEMD_RUN, os.X_OK) and _starts([*words, TRUE]) else None
+
+
+def _starts(words: list[str]) -> bool:
+    """Say whether a scope can be made: who did not log in is in no group that systemd may use.
+
+    To find out takes some 30 ms; not to, and the run would fail without a word.
+    """
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
+    pid = os.posix_spawn(words[0], words, {}, file_actions=null)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def scope_words(limits: Limits, environment: Mapping[str, str]) -> list[str]:

@@ -95,8 +95,11 @@ class Run(Attendant):
         words = [str(each) for each in fields] + list(command)
         text = b"\0".join(map(os.fsencode, words))[:RECORD_LIMIT_BYTES]
         # A reader may come between the two: it finds zeros at the end of the last word.
-        os.pwrite(self._fd, text, 0)
-        os.truncate(self._fd, len(text))
+        try:
+            os.pwrite(self._fd, text, 0)
+            os.truncate(self._fd, len(text))
+        except OSError as error:
+            raise fail(error.errno or 0, os.path.join(self.directory, RECORD)) from error
 
 
 def living() -> list[Record]:

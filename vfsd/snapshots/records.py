@@ -17,12 +17,14 @@ Concurrency: pure functions; `write` is atomic only in that it makes a new file.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from typing import Any
 
 from vfsd.codec import CodecError, decode, encode
 from vfsd.digest import DIGEST_SIZE, content_digest
+from vfsd.errors import fail
 from vfsd.snapshots.refusals import Damaged, UnknownVersion
 
 VERSION = 1
@@ -85,6 +87,9 @@ def write_new(path: str, data: bytes, *, durable: bool) -> None:
             left = left[os.write(fd, left) :]
         if durable:
             os.fsync(fd)
+    except OSError as error:
+        os.unlink(path)
+        raise fail(error.errno or errno.EIO, path) from error
     finally:
         os.close(fd)
 

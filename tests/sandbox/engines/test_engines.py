@@ -193,6 +193,35 @@ def test_what_the_kernel_s_engine_cannot_keep_is_the_other_one_s(person):
     assert "(fuse engine)" in done.stderr
 
 
+def test_files_of_others_deeper_in_a_base(person):
+    """The kernel copies none up for an ordinary user (EOVERFLOW), and vfsd says what does."""
+    if not person.become:
+        pytest.skip("root's namespace has all ids")
+    for name in ("d/mine", "d/group", "d/roots", "theirs/file"):
+        person.write(name, "1\n")
+    os.chown(person.path / "d/group", -1, 4)
+    os.chown(person.path / "d/roots", 0, 0)
+    (person.path / "d/roots").chmod(0o666)
+    os.chown(person.path / "theirs", -1, 4)
+    before = picture(person.path)
+    script = "echo 2 >>d/group; echo 2 >>d/roots; touch theirs/new; mv d e; cat e/group e/roots"
+    done = person.done("run", "--", "sh", "-ec", script)
+    assert done.returncode == 2
+    assert "Value too large" in done.stderr
+    hint = done.stderr.splitlines()[-1]
+    assert "is not this user's and group's own" in hint
+    assert hint.endswith("(EOVERFLOW); '--engine fuse' can")
+    assert person.sh(script, "--engine", "fuse") == "1\n2\n1\n2\n"
+    # What succeeds, and what was told so, gets no hint; nor does a base of one's own.
+    assert "EOVERFLOW" not in person.done("run", "--", "cat", "d/group").stderr
+    done = person.done("run", "--base", person.path / "d", "--", "sh", "-c", "exit 1")
+    assert "EOVERFLOW" in done.stderr
+    assert "EOVERFLOW" not in person.done(
+        "run", "--quiet", "--", "sh", "-c", "exit 1"
+    ).stderr  # fmt: skip
+    assert picture(person.path) == before
+
+
 def test_without_the_compiled_program_the_same_is_done_in_python(project):
     script = (
         "import sys\n"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.daemon.conftest import Place, make_place, mounted_below
 
-from .test_isolation import OPEN_ALL
+from .test_rights import OPEN_ALL
 
 pytestmark = [pytest.mark.fuse, pytest.mark.bwrap, pytest.mark.root]
 

@@ -14,7 +14,7 @@ import subprocess
 import termios
 import time
 
-SECONDS = 10
+SECONDS = 60
 
 
 class Typist:

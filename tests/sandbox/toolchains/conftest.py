@@ -7,10 +7,12 @@ do it; what they install is kept as snapshots in a store of the tests' own.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,10 @@ class Project:
     path: Path
     root: Path
     """Where the store and the cache are."""
+    become: tuple[str, ...] = ()
+    """What starts a program as the user whose project it is."""
+    options: tuple[str, ...] = ()
+    """For every run."""
 
     def write(self, files: Mapping[str, str]) -> None:
         for name, text in files.items():
@@ -44,7 +50,8 @@ class Project:
         return {**os.environ, **{name: str(path) for name, path in places.items()}}
 
     def words(self, *arguments: object) -> list[str]:
-        return [sys.executable, "-m", "vfsd", "run", *map(str, arguments)]
+        words = ("vfsd", "run", *self.options, *map(str, arguments))
+        return [*self.become, sys.executable, "-m", *words]
 
     def run(self, *arguments: object) -> str:
         """Run a command, which must succeed; return what it says on standard output."""
@@ -97,6 +104,44 @@ def new_project(kept: Path):
         return project
 
     return make
+
+
+@pytest.fixture(params=["kernel", "fuse"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["we", "an ordinary user"])
+def local_project(
+    request: pytest.FixtureRequest, engine: str
+) -> Iterator[Callable[[Mapping[str, str]], Project]]:
+    """Make a project that needs no registry: by each engine, for each kind of user."""
+    ordinary = request.param != "we"
+    if ordinary and os.geteuid() != 0:
+        pytest.skip("it is an ordinary user who runs these tests")
+    user = pwd.getpwnam("nobody")
+    become = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    root = Path(tempfile.mkdtemp(prefix="vfsd-toolchain-"))
+    root.chmod(0o755)
+    written: set[str] = set()
+
+    def make(files: Mapping[str, str]) -> Project:
+        path = root / "project"
+        (path / ".git").mkdir(parents=True)
+        (root / "run").mkdir(mode=0o700)
+        project = Project(path, root, become if ordinary else (), ("--engine", engine))
+        project.write(files)
+        written.update(files)
+        for each in (root, *root.rglob("*")):
+            if ordinary:
+                os.chown(each, user.pw_uid, user.pw_gid)
+        return project
+
+    yield make
+    # All that the tools made is in layers, and nowhere else.
+    left = {str(path.relative_to(root / "project")) for path in (root / "project").rglob("*")}
+    shutil.rmtree(root)
+    assert left - {".git"} == written
 
 
 @pytest.fixture(scope="session")

@@ -56,16 +56,16 @@ def project(new_project, npm) -> Project:
     return project
 
 
-def test_tests_run_in_a_fork(project):
-    assert "1 passed" in project.run("--from", "warm", "--", "npm", "test")
+def test_tests_run_in_a_fork(project, engine):
+    assert "1 passed" in project.run("--engine", engine, "--from", "warm", "--", "npm", "test")
 
 
-def test_a_build_with_all_of_them(project):
+def test_a_build_with_all_of_them(project, engine):
     script = (
         "npm run build >&2 && node out/bundle.js && ls dist/index.html"
         " && head -c 4 out/red.png | tail -c 3"
     )
-    said = project.run("--from", "warm", "--", "sh", "-c", script)
+    said = project.run("--engine", engine, "--from", "warm", "--", "sh", "-c", script)
     assert said == "42\ndist/index.html\nPNG"
     # Nothing of it reached the project, or the snapshot.
     assert not (project.path / "out").exists()
