@@ -25,7 +25,7 @@ NOBODY = pwd.getpwnam("nobody")
 BECOME = [
     *("setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups"),
 ]
-SECONDS = 60
+SECONDS = 120
 ENGINES = ("kernel", "fuse")
 
 
