@@ -33,11 +33,23 @@ STUB = """\
 #!/bin/sh
 # A tree of files in a vfsd archive, which begins after this script, and a command to run on it:
 # the files are mounted at /sea, for this command alone, in a sandbox.
-command -v "${{VFSD:-vfsd}}" >/dev/null || {{
-    echo "$0: this needs vfsd, which is not installed (or name it in VFSD)" >&2
+if [ -n "${{VFSD-}}" ]; then
+    vfsd=$VFSD
+    command -v "$vfsd" >/dev/null || {{
+        echo "$0: VFSD names $vfsd, which cannot be run; mend it, or unset it" >&2
+        exit 125
+    }}
+else
+    for vfsd in vfsd "${{HOME-}}/.local/bin/vfsd" /usr/local/bin/vfsd ""; do
+        command -v "$vfsd" >/dev/null && break
+    done
+fi
+[ -n "$vfsd" ] || {{
+    echo "$0: needs vfsd, which is neither on PATH nor in ~/.local/bin or /usr/local/bin;" \
+        "install it, or name it in VFSD" >&2
     exit 125
 }}
-exec "${{VFSD:-vfsd}}" run --quiet --base "$0" --at /sea {options}-- {words} "$@"
+exec "$vfsd" run --quiet --base "$0" --at /sea {options}-- {words} "$@"
 exit 125
 """
 
@@ -101,7 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="EXECUTABLE",
         help="put the archive behind a program, which still runs (with -o: behind a copy of it)",
     )
-    add("--executable", action="store_true", help="make a program that runs --entry on the tree")
+    add(
+        *("--executable",),
+        action="store_true",
+        help="make a program that runs --entry on the tree, with the vfsd that it finds: by the "
+        "variable VFSD, on PATH, in ~/.local/bin or /usr/local/bin",
+    )
     add("--entry", metavar="CMD", help="the command, found in the tree, which is at /sea, or /usr")
     add("--run-options", metavar="OPTIONS", default="", help="of 'vfsd run', for the command")
     add("--quiet", action="store_true", help="say nothing")

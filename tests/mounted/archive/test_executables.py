@@ -163,9 +163,39 @@ def test_one_file_that_runs_on_its_own_tree(assets, tmp_path, installed):
     assert app.read_bytes() == before
     assert not Path("/sea").exists()
     assert "/sea" not in Path("/proc/self/mountinfo").read_text()
-    without = {**installed, "PATH": "/usr/bin:/bin", "VFSD": "no-such-vfsd"}
-    assert run(app, code=125, env=without) == ""
     assert asset(app) == b"the asset\n"
+
+
+@pytest.mark.fuse
+@pytest.mark.bwrap
+def test_which_vfsd_one_file_takes(assets, tmp_path, installed):
+    """VFSD's before the path's, before the user's own; and a sentence if there is none."""
+    app = tmp_path / "app"
+    vfsd("pack", assets, "-o", app, "--executable", "--entry", "cat asset.txt", "--quiet")
+    command = Path(shutil.which("vfsd", path=installed["PATH"]))
+    home = tmp_path / "home"
+    bare = {**installed, "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    if not Path("/usr/local/bin/vfsd").exists():
+        said = told(app, bare)
+        assert said.startswith(f"{app}: needs vfsd, which is neither on PATH nor ")
+        assert said.endswith("; install it, or name it in VFSD\n")
+        assert said.count("\n") == 1
+    assert run(app, env={**bare, "VFSD": str(command)}) == "the asset\n"
+    (home / ".local" / "bin").mkdir(parents=True)
+    command.rename(home / ".local" / "bin" / "vfsd")
+    assert run(app, env=bare) == "the asset\n"
+    # Named wrongly is not as good as not named.
+    said = told(app, {**bare, "VFSD": "no-such-vfsd"})
+    assert said == f"{app}: VFSD names no-such-vfsd, which cannot be run; mend it, or unset it\n"
+
+
+def told(program, environment) -> str:
+    """Run what fails because it has no vfsd, and return what it says."""
+    done = subprocess.run(
+        program, capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+    assert (done.returncode, done.stdout) == (125, "")
+    return done.stderr
 
 
 @pytest.mark.fuse
