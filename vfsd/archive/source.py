@@ -95,7 +95,7 @@ class Source:
 
     def read(self, offset: int, size: int) -> bytearray:
         """Return exactly `size` bytes. Damage if they are not all in the archive; Changed."""
-        if size < 0 or offset + size > self.end - self.start:
+        if offset < 0 or size < 0 or offset + size > self.end - self.start:
             raise beyond(offset, size)
         buffer = bytearray(size)
         self.read_into(memoryview(buffer), offset)

@@ -29,9 +29,16 @@ class GuardedSource(Source):
 
     def read(self, offset: int, size: int) -> bytearray:
         data = super().read(offset, size)
-        if offset < 0 or len(data) > self.length or offset + len(data) > self.length:
-            raise AssertionError(f"{size} bytes at {offset} were read of {self.length}")
+        self._check(offset, len(data))
         return data
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        super().read_into(view, offset)
+        self._check(offset, len(view))
+
+    def _check(self, offset: int, size: int) -> None:
+        if offset < 0 or size > self.length or offset + size > self.length:
+            raise AssertionError(f"{size} bytes at {offset} were read of {self.length}")
 
 
 def seeds() -> Iterator[bytes]:
