@@ -45,6 +45,8 @@ class PackedView:
         self._key = object()
         self._source = source
         self._directories: dict[bytes, _Node] = {}
+        self._scanned: tuple[bytes | None, dict[bytes, _Node]] = None, {}
+        """The directory that was scanned last: who lists one goes on to its files."""
 
     @classmethod
     def at(cls, path: str | bytes | os.PathLike[str], source: object = None) -> Self:
@@ -74,11 +76,13 @@ class PackedView:
         """Return the files in the directory `path`, by name. ENOENT, ENOTDIR."""
         node = self._directory(path)
         found = {}
+        nodes = {}
         for name, each in self._archive.scan(node.number, node.inode):
-            below = _Node(each.number, each.inode)
+            nodes[name] = below = _Node(each.number, each.inode)
             found[name] = self._item(below)
             if stat_module.S_ISDIR(each.inode.mode):
                 self._remember(path + b"/" + name if path else name, below)
+        self._scanned = path, nodes
         return found
 
     def readlink(self, path: bytes) -> bytes:
@@ -103,6 +107,9 @@ class PackedView:
         if not path:
             return self._directory(b"")
         above, _, name = path.rpartition(b"/")
+        scanned, nodes = self._scanned
+        if scanned == above and (known := nodes.get(name)) is not None:
+            return known
         parent = self._directory(above)
         found = self._archive.lookup(parent.number, parent.inode, name)
         if found is None:
