@@ -37,6 +37,9 @@ from archivetrees import make_tree, write_tar
 PACK = 5
 """Limits that packing is waited for."""
 
+MANY = ("vfsd zstd", "squashfuse zstd", "fuse-zip deflate", "archivemount tar", "ratarmount tar")
+"""Who mounts the large tree, unless told otherwise: each in the way that suits it."""
+
 Samples = dict[str, list[Rows]]
 """The rounds of each system."""
 
@@ -178,8 +181,9 @@ def main() -> None:
             with open(tar, "wb") as file:
                 write_tar(file, options.entries)
             for system in chosen:
-                part.round(0, system, tar, many=True)
-                part.forget(system)
+                if options.all or system.name in MANY:
+                    part.round(0, system, tar, many=True)
+                    part.forget(system)
             print(f"\n{part.tables(chosen)}", flush=True)
 
 
@@ -190,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--rounds", type=int, default=3, help="of the small tree; 0 leaves it out")
     add("--entries", type=int, default=0, help="files of the large tree")
+    add("--all", action="store_true", help="all systems for the large tree, in both classes")
     add("--limit", type=float, default=60, metavar="S", help="longest wait for one row")
     add("--resume", type=Path, metavar="FILE", help="where what was measured is kept")
     add("--systems", default="vfsd,squashfuse,fuse-zip,archivemount,ratarmount")
