@@ -6,6 +6,8 @@
  *   make   mkdir and rmdir of one name: both of them are one call here
  *   big    1 MiB after the other into one file, which is cut at 1 GiB
  *
+ * They begin together, once each of them has its file.
+ *
  * Prints: calls in all, the fewest and the most that one process made, and of one call the
  * median, the 99th percentile and the longest, in microseconds. Buckets of a sixteenth of a power
  * of two: at most 6 % too high.
@@ -36,6 +38,8 @@ struct shared {
 	uint64_t buckets[PROCESSES][BUCKETS];
 	uint64_t calls[PROCESSES];
 	uint64_t longest[PROCESSES];
+	uint64_t end;
+	unsigned ready; /* processes that wait for `end` to be set */
 };
 
 static uint64_t now(void)
@@ -60,10 +64,17 @@ static double top_of(unsigned bucket)
 	return (double)(((uint64_t)(bucket % 32 + 1) << bucket / 32) - 1) / 1000;
 }
 
-static void work(const char *kind, int number, uint64_t end, struct shared *shared)
+static void pause_briefly(void)
+{
+	struct timespec time = { .tv_nsec = 1000000 };
+
+	nanosleep(&time, NULL);
+}
+
+static void work(const char *kind, int number, struct shared *shared)
 {
 	static char buffer[CHUNK] __attribute__((aligned(PIECE)));
-	uint64_t offset = 0, start, took;
+	uint64_t offset = 0, start, took, end;
 	struct statx found;
 	char name[32];
 	int fd = -1;
@@ -76,6 +87,9 @@ static void work(const char *kind, int number, uint64_t end, struct shared *shar
 		if (fd < 0 || (*kind != 'b' && pwrite(fd, buffer, OWN, 0) != OWN))
 			err(1, "%s", name);
 	}
+	__atomic_add_fetch(&shared->ready, 1, __ATOMIC_RELEASE);
+	while (!(end = __atomic_load_n(&shared->end, __ATOMIC_ACQUIRE)))
+		pause_briefly();
 	while ((start = now()) < end) {
 		ssize_t done = 0, wanted = strchr("sm", *kind) ? 0 : *kind == 'b' ? CHUNK : PIECE;
 		off_t at = (off_t)(random() % (OWN / PIECE)) * PIECE;
@@ -119,7 +133,7 @@ static double percentile(struct shared *shared, int processes, uint64_t all, int
 int main(int argc, char **argv)
 {
 	int processes = argc == 4 ? atoi(argv[2]) : 0, status, failed = 0;
-	uint64_t all = 0, fewest = UINT64_MAX, most = 0, longest = 0, end;
+	uint64_t all = 0, fewest = UINT64_MAX, most = 0, longest = 0;
 	struct shared *shared;
 
 	if (processes < 1 || processes > PROCESSES)
@@ -127,17 +141,23 @@ int main(int argc, char **argv)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		err(1, "mmap");
-	end = now() + (uint64_t)atoi(argv[3]) * 1000000ULL;
 	for (int each = 0; each < processes; each++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
 			err(1, "fork");
 		if (!pid) {
-			work(argv[1], each, end, shared);
+			work(argv[1], each, shared);
 			return 0;
 		}
 	}
+	/* One that fails before it is ready ends the rest by their time, which begins without it. */
+	while (__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE) < (unsigned)processes &&
+	       waitpid(-1, &status, WNOHANG) == 0)
+		pause_briefly();
+	failed = __atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE) < (unsigned)processes;
+	__atomic_store_n(&shared->end, now() + (uint64_t)atoi(argv[3]) * 1000000ULL,
+			 __ATOMIC_RELEASE);
 	while (wait(&status) > 0)
 		failed |= status;
 	for (int each = 0; each < processes; each++) {
