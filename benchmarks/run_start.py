@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from vfsd.sandbox.host import find_bwrap, look_at_root  # noqa: E402
-from vfsd.sandbox.spawning import as_fds  # noqa: E402
+from vfsd.sandbox.spawning import OptionFiles  # noqa: E402
 from vfsd.sandbox.spec import Bind, Policy, render, starting  # noqa: E402
 
 VFSD = [sys.executable, "-m", "vfsd"]
@@ -31,7 +31,7 @@ VFSD = [sys.executable, "-m", "vfsd"]
 def bare(directory: str) -> None:
     """Run bwrap as vfsd would, and nothing around it."""
     policy = Policy(("true",), Bind(directory, directory, writable=True), directory)
-    with as_fds(render(policy, look_at_root(), os.environ)) as (words, fds):
+    with OptionFiles(render(policy, look_at_root(), os.environ)) as (words, fds):
         command = [find_bwrap(), *words, "--", *starting(policy)]
         subprocess.run(command, pass_fds=fds, check=True)
 

@@ -54,15 +54,16 @@ _HOMES = {
 if not TYPE_CHECKING:  # for a type checker any misspelt name would exist
 
     def __getattr__(name):  # noqa: ANN001, ANN202
+        # Also asked for each module by `from vfsd import ...`, before it is imported.
+        if name not in _MODULES and name not in _HOMES:
+            raise AttributeError(f"module 'vfsd' has no attribute {name!r}")
         from importlib import import_module
 
         if name in _MODULES:
             return import_module(f"vfsd.{name}")
-        if name in _HOMES:
-            value = getattr(import_module(_HOMES[name]), name)
-            globals()[name] = value
-            return value
-        raise AttributeError(f"module 'vfsd' has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
     def __dir__():  # noqa: ANN202
         return sorted({*globals(), *__all__})

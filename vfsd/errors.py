@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import Code, ExitCode
 
 _EXIT_BY_ERRNO = {
     errno.ENOENT: ExitCode.NOT_FOUND,
@@ -32,7 +32,7 @@ _EXIT_BY_ERRNO = {
 class UserError(Exception):
     """A failure told in one sentence, with the exit code that the command line ends with."""
 
-    def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
+    def __init__(self, message: str, exit_code: Code = ExitCode.FAILED) -> None:
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code
@@ -48,6 +48,6 @@ def fail(code: int, subject: bytes | str | None = None) -> OSError:
     return OSError(code, os.strerror(code), subject)
 
 
-def exit_code_of(error: OSError) -> ExitCode:
+def exit_code_of(error: OSError) -> Code:
     """Return the documented exit code for an `OSError` that reached the command line."""
     return _EXIT_BY_ERRNO.get(error.errno or 0, ExitCode.FAILED)

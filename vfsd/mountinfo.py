@@ -12,8 +12,12 @@ Source: proc_pid_mountinfo(5).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+
+from vfsd.named import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Mounted(NamedTuple):

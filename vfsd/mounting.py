@@ -30,7 +30,7 @@ from vfsd import client
 from vfsd.control.calls import AnyPath
 from vfsd.control.replies import Attached, SnapshotInfo
 from vfsd.errors import UserError
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import ExitCode, code_of
 
 GUARD = 'read -r _ && exit; "$1" -P -m vfsd unmount --lazy -- "$2"; [ -z "$3" ] || rmdir -- "$2"'
 """A line in the pipe says that all is unmounted; its end without one, that nobody will do it."""
@@ -130,10 +130,7 @@ def _vfsd(*words: str) -> None:
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().removeprefix("vfsd: ")
-        try:
-            code = ExitCode(done.returncode)
-        except ValueError:
-            code = ExitCode.FAILED
+        code = code_of(done.returncode)
         raise UserError(said or f"vfsd {words[0]} ended with {done.returncode}", code)
 
 

@@ -5,7 +5,9 @@ Concurrency: none. What compares words is imported when one is mistyped: `vfsd r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -12,8 +12,8 @@ Source: the XDG base directory specification.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 

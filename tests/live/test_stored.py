@@ -15,7 +15,7 @@ import pytest
 from tests.mounted.daemon import VfsdMount, detach
 from vfsd import client as client_module
 from vfsd.client import Client
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import Code, ExitCode
 from vfsd.snapshots.store import Store
 from vfsd.snapshots.verification import verify
 
@@ -240,7 +240,7 @@ def test_live_and_stored_ones_have_names_of_one_kind(mount):
     told(mount, "snapshot", "show", "two", code=ExitCode.NOT_FOUND)
 
 
-REFUSALS: list[tuple[list[str], ExitCode, str]] = [
+REFUSALS: list[tuple[list[str], Code, str]] = [
     (["snapshot", "create", "a/b"], ExitCode.USAGE, "cannot be named"),
     (["snapshot", "create", "a/b", "--live"], ExitCode.USAGE, "cannot be named"),
     (["snapshot", "create", "x", "d"], ExitCode.NOT_FOUND, "d is not where"),

@@ -12,7 +12,7 @@ from vfsd import aclient
 from vfsd.control.snapshotface import AsyncSnapshots, Snapshots
 from vfsd.control.snapshotverbs import ListSnapshots
 from vfsd.errors import UserError
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import Code, ExitCode
 from vfsd.snapshots import live
 from vfsd.snapshots.names import NAME_LIMIT
 
@@ -20,7 +20,7 @@ from vfsd.snapshots.names import NAME_LIMIT
 class Refusal:
     """Expects a `UserError` with an exit code, told in one sentence."""
 
-    def __init__(self, code: ExitCode, *words: str) -> None:
+    def __init__(self, code: Code, *words: str) -> None:
         self._code = code
         self._words = words
         self._raises = pytest.raises(UserError)

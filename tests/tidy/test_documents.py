@@ -9,7 +9,7 @@ import subprocess
 
 from tests.tidy.files import ROOT
 from vfsd.cli.main import VERBS
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import codes
 
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -30,7 +30,7 @@ def test_no_verb_is_invented() -> None:
 def test_exit_codes_are_told_with_number_and_meaning() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE)
     assert [(int(number), meaning) for number, meaning in rows] == [
-        (int(code), code.meaning) for code in ExitCode
+        (int(code), code.meaning) for code in codes()
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from vfsd import mountinfo, runtime
 from vfsd.errors import UserError
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import Code, ExitCode
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def directory(tmp_path, monkeypatch):
     return above / "vfsd"
 
 
-def refused(code: ExitCode):
+def refused(code: Code):
     return pytest.raises(UserError, check=lambda error: error.exit_code == code)
 
 

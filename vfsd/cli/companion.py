@@ -14,14 +14,17 @@ import ctypes
 import gc
 import logging
 import os
-import signal
-from collections.abc import Mapping
 
 import trio
 
 from vfsd import daemon
 from vfsd.config import MountConfig
 from vfsd.errors import UserError, exit_code_of
+from vfsd.sandbox.signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PR_SET_PDEATHSIG = 1
 

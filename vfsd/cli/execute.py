@@ -17,9 +17,10 @@ from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.becoming import Joining
 from vfsd.sandbox.givenfile import GivenFile, given_file
 from vfsd.sandbox.joining import Joined, environment_of, join
-from vfsd.sandbox.runner import ENDING, FORWARDED, GRACE_S, wakeups
+from vfsd.sandbox.runner import ENDING, GRACE_S
 from vfsd.sandbox.runs import Record, find
 from vfsd.sandbox.seccomp import programs
+from vfsd.sandbox.signals import FORWARDED, Wakeups
 from vfsd.sandbox.terminal import Terminal, terminal_if_interactive
 
 
@@ -41,7 +42,7 @@ def main(verb: str, arguments: list[str]) -> int:
     if not command:
         parser.error("no command is given; it stands after --")
     record = _with_sandbox(find(given.id))
-    with terminal_if_interactive() as terminal, wakeups() as wakeup:
+    with terminal_if_interactive() as terminal, Wakeups() as wakeup:
         source = given_file()
         joining = Joining(
             tuple(command),

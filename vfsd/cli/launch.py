@@ -23,7 +23,7 @@ from vfsd import xdg
 from vfsd.config import MountConfig
 from vfsd.digest import short_key
 from vfsd.errors import UserError, exit_code_of
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import ExitCode, code_of
 
 Reread = Callable[[], MountConfig]
 """Reads the configuration again; UserError."""
@@ -83,7 +83,7 @@ def background(config: MountConfig, reread: Reread) -> int:
         )
     code, message = report[0], os.fsdecode(report[1:])
     if code != ExitCode.OK:
-        raise UserError(message, ExitCode(code))
+        raise UserError(message, code_of(code))
     return ExitCode.OK
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vfsd.cli.parsers import Flag, Words, everything
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import codes
 from vfsd.version import __version__
 
 
@@ -50,7 +50,7 @@ def _overview(verbs: list[Words]) -> Iterator[str]:
         if " " not in words.verb:
             yield from (".TP", rf"\fB{_text(words.verb)}\fR", _text(words.summary))
     yield ".SH EXIT STATUS"
-    for code in ExitCode:
+    for code in codes():
         yield from (".TP", rf"\fB{int(code)}\fR", _text(code.meaning))
     names = [words.verb for words in verbs if " " not in words.verb]
     yield from _see_also([f"vfsd-{name}" for name in names])

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
 
+from vfsd.blocks import ExitStack, closing
 from vfsd.cli.rundefaults import with_defaults
 from vfsd.cli.rundoors import doors
 from vfsd.cli.runlimits import limits_of, teller
@@ -23,11 +21,10 @@ from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.bases import SNAPSHOT, Base, foreign_below, foreign_owner
-from vfsd.sandbox.changes import Changes, count
 from vfsd.sandbox.givenfile import given_file
 from vfsd.sandbox.guardian import Guardian
+from vfsd.sandbox.holding import hold
 from vfsd.sandbox.host import find_bwrap, look_at_root
-from vfsd.sandbox.limiting import attendants, hold
 from vfsd.sandbox.limits import Limits
 from vfsd.sandbox.overlaid import Overlaid
 from vfsd.sandbox.runner import run
@@ -35,11 +32,16 @@ from vfsd.sandbox.runs import Run
 from vfsd.sandbox.spawning import open_missing_streams
 from vfsd.sandbox.spec import Bind, render, starting
 from vfsd.sandbox.steps import EngineFailed
-from vfsd.sandbox.terminal import terminal_if_interactive
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from vfsd.cli.runkeeping import Keeping
+    from vfsd.sandbox.attendant import Running
+    from vfsd.sandbox.holding import Held
     from vfsd.sandbox.served import Served
+    from vfsd.sandbox.terminal import Terminal
 
 KEPT = ("--save", "--from", "--apply", "--apply-always", "--keep-on-failure")
 """Options for which the store of snapshots is needed."""
@@ -106,7 +108,7 @@ def _run(given: Given) -> int:
             stack.enter_context(closing(layer))
             record.tell(layer.name, base.told)
             code = _isolated(given, base, limits, record, guardian, layer.source, (layer,))
-            told = "" if given.has("--quiet") else str(_changes(layer))
+            told = "" if given.has("--quiet") else _changed(layer)
             kept = "" if keeping is None else keeping.finish(code, layer)
             report(f"{told}{kept} ({layer.name} engine)")
             if code and layer.name == Overlaid.name and (theirs := foreign_below(base)) is not None:
@@ -164,19 +166,50 @@ def _isolated(
         disk_bytes=limits.disk_bytes,
         base=Bind(source, base.shown, writable=True),
     )
-    company = [*layers, *attendants(limits, held, teller(given)), *opened, *given_file()]
+    company = [*layers, *_limiters(limits, held, teller(given)), *opened, *given_file()]
     guardian.watch_groups(() if held.group is None else held.group.directories)
-    # What is counted comes through pipes.
-    with terminal_if_interactive(limits.output_bytes is None) as terminal:
+    with ExitStack() as stack:
+        terminal = _terminal(limits, stack)
         policy = policy._replace(terminal=terminal is not None)
         record.tell_start(policy.directory, filtered=not given.has("--no-seccomp"))
         options = render(policy, look_at_root(), os.environ)
         code = run(
-            bwrap, options, starting(policy), terminal, attendants=[*company, record, guardian]
+            bwrap,
+            options,
+            starting(policy),
+            terminal,
+            attendants=[*company, record, guardian, _Meanwhile()],
         )
     if held.by:
         teller(given)(f"limits were held: {held.told()}")
     return code
+
+
+class _Meanwhile(Attendant):
+    """Imports what the end of a run needs while bwrap sets the sandbox up."""
+
+    def started(self, run: Running, bwrap: int) -> None:
+        """It takes as long, and there is nothing else to do."""
+        import vfsd.sandbox.changes  # noqa: F401
+
+
+def _limiters(limits: Limits, held: Held, say: Callable[[str], None]) -> list[Attendant]:
+    if limits == Limits():
+        return []
+    # Imported here: most runs have none.
+    from vfsd.sandbox.limiting import attendants
+
+    return attendants(limits, held, say)
+
+
+def _terminal(limits: Limits, stack: ExitStack) -> Terminal | None:
+    # What is counted comes through pipes.
+    if limits.output_bytes is not None or not (os.isatty(0) and os.isatty(1)):
+        return None
+    # Imported here: most runs have no terminal.
+    from vfsd.sandbox.terminal import terminal_if_interactive
+
+    return stack.enter_context(terminal_if_interactive())
 
 
 def _natively(given: Given) -> int:
@@ -192,9 +225,9 @@ def _natively(given: Given) -> int:
         return native.run(policy.command, policy.directory, environment)
 
 
-def _changes(layer: Overlaid | Served) -> Changes:
-    return (
-        Changes(more=layer.tree is None)
-        if layer.upper is None
-        else count(layer.upper, layer.lowers)
-    )
+def _changed(layer: Overlaid | Served) -> str:
+    from vfsd.sandbox.changes import Changes, count
+
+    if layer.upper is None:
+        return str(Changes(more=layer.tree is None))
+    return str(count(layer.upper, layer.lowers))

@@ -8,7 +8,6 @@ Concurrency: short blocking calls.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
 
 from vfsd.cli.runlimits import teller
 from vfsd.cli.runoptions import Given
@@ -18,6 +17,7 @@ from vfsd.sandbox.bases import in_mount
 from vfsd.sandbox.mounts import here, served
 from vfsd.sandbox.projects import project_root
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vfsd.configfile.running import Defaults
 
@@ -72,6 +72,8 @@ def _start(given: Given) -> str | None:
 
 
 def _filled(given: Given, defaults: Defaults) -> Given:
+    from typing import cast
+
     options = dict(given.options)
     closed = any(map(given.has, OPENERS))
     native = (given.last("--engine") or defaults.values.get("engine")) == UNSANDBOXED

@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from contextlib import ExitStack, suppress
 
+from vfsd.blocks import ExitStack, suppress
 from vfsd.cli.runoptions import Given
 from vfsd.cli.runpolicy import base_of
 from vfsd.errors import UserError

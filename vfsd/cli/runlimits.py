@@ -6,13 +6,16 @@ Concurrency: pure functions, and one that writes to standard error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TypeVar
 
 from vfsd.cli.runoptions import Given
 from vfsd.sandbox.limits import Limits, count, duration, share, size
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 def limits_of(given: Given) -> Limits:

@@ -7,12 +7,14 @@ Concurrency: pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.named import NamedTuple
 from vfsd.nearest import nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Option(NamedTuple):

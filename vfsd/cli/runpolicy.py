@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
-from contextlib import ExitStack, closing, suppress
 
+from vfsd.blocks import ExitStack, closing, suppress
 from vfsd.cli.runlimits import teller
 from vfsd.cli.runoptions import Given
 from vfsd.errors import UserError
@@ -18,6 +17,10 @@ from vfsd.sandbox.bases import WORK, Base, check_shown, default_base, directory_
 from vfsd.sandbox.runs import remove
 from vfsd.sandbox.seccomp import options as seccomp_options
 from vfsd.sandbox.spec import Bind, Policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT_SHOWN_AS = 1000
 """The uid and gid that root has inside: tools that are root try chown, which nobody can there."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from vfsd.attributes import Stat
 from vfsd.control.framing import Failure
 from vfsd.errors import UserError
-from vfsd.exitcodes import ExitCode
+from vfsd.exitcodes import code_of
 
 
 class ReplyError(OSError):
@@ -122,10 +122,7 @@ class Greeting:
 def error_of(failure: Failure) -> Exception:
     """Return the exception that a failure stands for: OSError, or UserError without errno."""
     if failure.errno == 0:
-        try:
-            return UserError(failure.text, ExitCode(failure.exit_code))
-        except ValueError:
-            return UserError(failure.text)
+        return UserError(failure.text, code_of(failure.exit_code))
     file = None if failure.file is None else os.fsdecode(failure.file)
     return OSError(failure.errno, failure.text, file)
 

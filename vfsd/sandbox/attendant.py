@@ -9,18 +9,19 @@ than a keystroke may wait.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol
 
+    class Running(Protocol):
+        """The run, as an attendant may steer it."""
 
-class Running(Protocol):
-    """The run, as an attendant may steer it."""
+        def end(self, code: int | None = None) -> None:
+            """Send SIGTERM, and SIGKILL after the grace; `code` is then the run's exit code."""
 
-    def end(self, code: int | None = None) -> None:
-        """Send SIGTERM, and SIGKILL after the grace; `code` is then the run's exit code."""
-
-    def kill(self, code: int | None = None) -> None:
-        """Kill everything at once, likewise."""
+        def kill(self, code: int | None = None) -> None:
+            """Kill everything at once, likewise."""
 
 
 class Attendant:

@@ -17,12 +17,12 @@ Concurrency: short blocking calls, except where a repository is fetched.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from typing import NamedTuple
 
 from vfsd import mountinfo
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.named import NamedTuple
 from vfsd.sandbox.mounts import here, served
 from vfsd.sandbox.projects import holds_home, project_root
 

@@ -4,7 +4,7 @@ Three ways, in this order: a group made directly (version 2 of cgroups, then ver
 takes a directory that this user may write, as root has it; and a scope that the user's systemd
 makes, which is how an ordinary user gets one.
 
-What it is *not*: deciding what is limited and what else could hold it (limiting.py).
+What it is *not*: deciding what is limited and what else could hold it (holding.py).
 
 Concurrency: short blocking calls. Moving the first process of a run into a group can take some
 20 ms: the kernel waits until no process of the machine is in the middle of a fork.

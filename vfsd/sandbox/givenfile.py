@@ -20,11 +20,16 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
 
-from vfsd.sandbox.attendant import Attendant, Running
+from vfsd.blocks import suppress
+from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.spawning import pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vfsd.sandbox.attendant import Running
 
 CHUNK_BYTES = 65_536
 FIONREAD = 0x541B

@@ -16,11 +16,16 @@ Sources: bwrap's main(), between handle_die_with_parent and the release of the c
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
 
-from vfsd.sandbox.attendant import Attendant, Running
+from vfsd.blocks import suppress
+from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.spawning import pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vfsd.sandbox.attendant import Running
 
 SCRIPT = """
 PATH=/usr/bin:/bin

@@ -6,8 +6,8 @@ Concurrency: short blocking calls.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.spec import ETC_ALWAYS, ETC_COPIED, ETC_NETWORK, PROC_EMPTIED, Root

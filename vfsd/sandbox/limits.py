@@ -1,6 +1,6 @@
 """What a run may use up: the numbers, and how people write them.
 
-What it is *not*: holding a run to them (limiting.py, which chooses between cgroups.py and
+What it is *not*: holding a run to them (holding.py, which chooses between cgroups.py and
 resource limits of processes).
 
 Concurrency: pure functions of immutable values.
@@ -10,11 +10,9 @@ Sources: setrlimit(2); prlimit(1); systemd.syntax(7) and docker-run(1) for the s
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.named import NamedTuple
 
 PIDS_DEFAULT = 4096
 """For an ordinary user, whose processes the kernel counts at no cost; root has to ask."""
@@ -105,7 +103,7 @@ def _split(text: str) -> tuple[float | None, str]:
         value = float(number)
     except ValueError:
         return None, unit
-    return (value, unit) if math.isfinite(value) else (None, unit)
+    return (value, unit) if value != float("inf") else (None, unit)
 
 
 def _wrong(option: str, text: str, wanted: str) -> UserError:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
 from vfsd import mountinfo
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.named import NamedTuple
 
 
 class Place(NamedTuple):

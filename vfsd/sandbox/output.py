@@ -15,12 +15,17 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable, Mapping
 
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.attendant import Attendant, Running
+from vfsd.sandbox.attendant import Attendant
 from vfsd.sandbox.limits import shown_size
 from vfsd.sandbox.spawning import pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vfsd.sandbox.attendant import Running
 
 CHUNK_BYTES = select.PIPE_BUF
 TURN_CHUNKS = 64

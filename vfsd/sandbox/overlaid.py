@@ -15,10 +15,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 
-from vfsd.sandbox.attendant import Attendant, Running
+from vfsd.blocks import suppress
+from vfsd.sandbox.attendant import Attendant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vfsd.sandbox.attendant import Running
 
 HERE = os.path.dirname(__file__)
 PROGRAM = os.path.join(HERE, "_enter")

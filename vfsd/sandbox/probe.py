@@ -45,7 +45,7 @@ from vfsd.sandbox.host import look_at_root
 from vfsd.sandbox.probeclosed import control_groups, filters, tmpfs_xattrs
 from vfsd.sandbox.probestore import store
 from vfsd.sandbox.seccomp import options as seccomp_options
-from vfsd.sandbox.spawning import as_fds
+from vfsd.sandbox.spawning import OptionFiles
 from vfsd.sandbox.spec import LIMITER, STARTER, Argument, Bind, Policy, render, starting
 
 KERNEL_NEEDED = (5, 11)
@@ -200,7 +200,7 @@ def _sandbox() -> str:
         with suppress(UserError):
             more = seccomp_options()
         policy = Policy(("true",), Bind(base, base, writable=True), base, more=more)
-        with as_fds(render(policy, look_at_root(), {})) as (words, fds):
+        with OptionFiles(render(policy, look_at_root(), {})) as (words, fds):
             tried = attempt([path, *words, "--", *starting(policy)], fds)
     if not tried:
         return "a sandbox with all that it closes ran"

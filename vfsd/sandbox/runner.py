@@ -21,23 +21,23 @@ from __future__ import annotations
 import gc
 import os
 import select
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
+from vfsd.sandbox.signals import Wakeups, signal
 from vfsd.sandbox.spawning import open_missing_streams, pipe, spawn
 from vfsd.sandbox.spec import Argument
 from vfsd.sandbox.steps import EngineFailed
-from vfsd.sandbox.terminal import Terminal
 
-FORWARDED = (
-    *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGUSR2),
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vfsd.sandbox.terminal import Terminal
+
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
 GO_FD, STATUS_FD, ALIVE_FD = 3, 4, 5
@@ -80,7 +80,7 @@ def run(
     go_read, go_write = pipe()
     alive_read, alive_write = pipe()
     try:
-        with wakeups() as wakeup:
+        with Wakeups() as wakeup:
             try:
                 pipes = {GO_FD: go_read, STATUS_FD: status_read, ALIVE_FD: alive_write}
                 for each in attendants:
@@ -327,29 +327,3 @@ def _children(pid: int) -> list[int]:
             return [int(word) for word in children.read().split()]
     except OSError:
         return []
-
-
-@contextmanager
-def wakeups() -> Iterator[int]:
-    """Give an fd from which the numbers of arriving signals can be read.
-
-    A signal that our parent had us ignore (nohup, a shell's background job) stays ignored,
-    here and for the command.
-    """
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = {
-        number: signal.getsignal(number)
-        for number in (*FORWARDED, signal.SIGTSTP, signal.SIGWINCH)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    kept = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in before:
-        signal.signal(number, lambda *_: None)
-    try:
-        yield reader
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
-        signal.set_wakeup_fd(kept)
-        os.close(reader)
-        os.close(writer)

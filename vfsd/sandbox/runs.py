@@ -16,14 +16,17 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import NamedTuple
 
 from vfsd import mountinfo, xdg
+from vfsd.blocks import suppress
 from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
+from vfsd.named import NamedTuple
 from vfsd.sandbox.attendant import Attendant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 RECORD = "record"
 RECORD_LIMIT_BYTES = 1 << 20

@@ -18,9 +18,9 @@ import errno
 import os
 import stat
 from binascii import crc32
-from contextlib import suppress
 
 from vfsd import xdg
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.spec import Argument, Data

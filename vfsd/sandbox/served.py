@@ -15,16 +15,19 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 from vfsd import mountinfo
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.attendant import Attendant
+from vfsd.sandbox.signals import signal
 from vfsd.sourcelist import join_sources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 Source = tuple[str, Mapping[str, str]]
 """A provider's source, and its options."""

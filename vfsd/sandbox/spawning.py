@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 
+from vfsd.blocks import suppress
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
-from vfsd.sandbox.spec import Argument, Data, Handed
-from vfsd.sandbox.terminal import Terminal
+from vfsd.sandbox.signals import signal
+from vfsd.sandbox.spec import Argument, Data
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vfsd.sandbox.terminal import Terminal
 
 LOW_FDS = 10
 """A shell names fds of one digit only, so those it needs have one; all others are kept above."""
@@ -41,7 +45,7 @@ def spawn(
     `before` are the words of a program that starts bwrap in its own place.
     """
     program = before[0] if before else bwrap
-    with as_fds(options) as (words, fds):
+    with OptionFiles(options) as (words, fds):
         told = memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
         try:
             # Where bwrap lies is not told: /proc/1/cmdline is seen inside.
@@ -69,25 +73,32 @@ def spawn(
             os.close(told)
 
 
-@contextmanager
-def as_fds(options: Sequence[Argument]) -> Iterator[tuple[list[str], list[int]]]:
-    """Put each `Data` into a file in memory, copy each `Handed`; give words and open fds."""
-    words: list[str] = []
-    fds: list[int] = []
-    try:
-        for option in options:
-            if isinstance(option, Data):
-                fds.append(memory_file(option.content))
-                words.append(str(fds[-1]))
-            elif isinstance(option, Handed):
-                fds.append(_high(os.dup(option.fd)))
-                words.append(str(fds[-1]))
-            else:
-                words.append(option)
-        yield words, fds
-    finally:
-        for fd in fds:
+class OptionFiles:
+    """Puts each `Data` into a file in memory, copies each `Handed`; gives words and open fds."""
+
+    def __init__(self, options: Sequence[Argument]) -> None:
+        self._options = options
+        self._fds: list[int] = []
+
+    def __enter__(self) -> tuple[list[str], list[int]]:
+        try:
+            return [self._word(option) for option in self._options], self._fds
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._fds:
             os.close(fd)
+
+    def _word(self, option: Argument) -> str:
+        if isinstance(option, str):
+            return option
+        if isinstance(option, Data):
+            self._fds.append(memory_file(option.content))
+        else:
+            self._fds.append(_high(os.dup(option.fd)))
+        return str(self._fds[-1])
 
 
 def memory_file(content: bytes) -> int:

@@ -18,9 +18,11 @@ Sources: bwrap(1) of 0.8; namespaces(7), capabilities(7), user_namespaces(7).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from vfsd.named import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 HOME = "/home/user"
 USER = "user"
@@ -78,19 +80,17 @@ CERTIFICATE_PLACES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/share/ca-cer
 PROXY_PORT = 8118
 """Of the sandbox's loopback, with hosts that are let through; nothing else has a port there yet."""
 
-PROXY_VARIABLES = MappingProxyType(
-    {
-        **dict.fromkeys(
-            ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
-            f"http://127.0.0.1:{PROXY_PORT}",
-        ),
-        **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1"),
-        "NODE_USE_ENV_PROXY": "1",
-    }
-)
+PROXY_VARIABLES: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
+        f"http://127.0.0.1:{PROXY_PORT}",
+    ),
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1"),
+    "NODE_USE_ENV_PROXY": "1",
+}
 """What programs learn the proxy from."""
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, str] = {}
 
 
 class Bind(NamedTuple):
@@ -110,7 +110,7 @@ class Root(NamedTuple):
     """Real directories such as ``/lib`` on a machine without merged /usr."""
     etc: tuple[str, ...] = ()
     """Which of `ETC_ALWAYS` and `ETC_NETWORK` exist."""
-    copies: Mapping[str, bytes] = MappingProxyType({})
+    copies: Mapping[str, bytes] = {}
     """What those of `ETC_COPIED` that exist hold."""
     proc: tuple[str, ...] = ()
     """Which of `PROC_EMPTIED` exist."""

@@ -147,9 +147,9 @@ def _in_foreground() -> bool:
 
 
 @contextmanager
-def terminal_if_interactive(wanted: bool = True) -> Iterator[Terminal | None]:
+def terminal_if_interactive() -> Iterator[Terminal | None]:
     """Give a terminal if standard input and output are one, with ours raw meanwhile; else None."""
-    if not (wanted and os.isatty(0) and os.isatty(1)):
+    if not (os.isatty(0) and os.isatty(1)):
         yield None
         return
     terminal = Terminal()
