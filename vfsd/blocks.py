@@ -71,16 +71,29 @@ else:
             return self
 
         def __exit__(self, kind, error, traceback):  # noqa: ANN001, ANN204
-            if not self._exits:
-                return False
-            leave = self._exits.pop()
-            try:
-                swallowed = bool(leave(kind, error, traceback)) and kind is not None
-            except BaseException as raised:
-                # Those that were entered before this one are left with what it raised.
-                if not self.__exit__(type(raised), raised, raised.__traceback__):
-                    raise
-                return kind is not None
-            if swallowed:
-                kind = error = traceback = None
-            return self.__exit__(kind, error, traceback) or swallowed
+            pending = error
+            while self._exits:
+                leave = self._exits.pop()
+                try:
+                    if pending is None:
+                        leave(None, None, None)
+                    elif leave(type(pending), pending, pending.__traceback__):
+                        pending = None
+                except BaseException as raised:
+                    _chain(raised, pending, error)
+                    pending = raised
+            if pending is not None and pending is not error:
+                # As it is, with what it was raised during.
+                context = pending.__context__
+                try:
+                    raise pending
+                finally:
+                    pending.__context__ = context
+            return error is not None and pending is None
+
+    def _chain(raised, pending, handled):  # noqa: ANN001, ANN202
+        """Have `raised` tell of `pending`, not of what is `handled` all the while."""
+        while raised.__context__ not in (None, pending, handled):
+            raised = raised.__context__
+        if raised.__context__ is not pending and raised.__context__ is not None:
+            raised.__context__ = pending

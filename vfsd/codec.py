@@ -10,9 +10,11 @@ Concurrency: pure functions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class CodecError(ValueError):

@@ -29,6 +29,16 @@ OURS = {
     *("vfsd.sandbox.spec", "vfsd.sandbox.steps"),
 }
 
+FORKED = {
+    *("vfsd.cli.runkeeping", "vfsd.codec", "vfsd.digest", "vfsd.snapshots"),
+    *("vfsd.snapshots.kept", "vfsd.snapshots.leasing", "vfsd.snapshots.locking"),
+    *("vfsd.snapshots.names", "vfsd.snapshots.place", "vfsd.snapshots.records"),
+    *("vfsd.snapshots.refusals", "vfsd.snapshots.store"),
+}
+"""What a fork of a snapshot takes besides, with msgpack and xxhash and what those bring."""
+
+SLOW = {"contextlib", "ctypes", "dataclasses", "enum", "functools", "inspect", "re", "typing"}
+
 
 def imported(box, *arguments: str) -> set[str]:
     """Return what a run of `vfsd` imports, after what Python itself does at its start."""
@@ -56,3 +66,22 @@ def test_a_run_imports_what_it_needs_and_no_more(box):
     found = imported(box, "run", "--", "true")
     assert "vfsd.sandbox.runner" in found
     assert found - LIBRARY - OURS == set()
+
+
+def test_a_fork_does_not_import_what_reads_or_writes_trees(box):
+    imported(box, "run", "--save", "started", "--replace", "--", "true")
+    found = imported(box, "run", "--quiet", "--from", "started", "--", "true")
+    assert {each for each in found if each.startswith("vfsd")} - OURS == FORKED
+    assert found & SLOW == set()
+
+
+def test_what_saves_is_imported_when_the_command_was_started(box):
+    script = "import sys; sys.path.insert(0, sys.argv.pop(1)); import vfsd.cli.runkeeping;"
+    script += "print(*sys.modules)"
+    root = box.environment["PYTHONPATH"].split(":")[0]
+    words = [sys.executable, "-I", "-c", script, root]
+    before = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert "vfsd.snapshots.store" in before.stdout.split()
+    assert "vfsd.snapshots.sealing" not in before.stdout.split()
+    saved = imported(box, "run", "--quiet", "--save", "started", "--replace", "--", "true")
+    assert "vfsd.snapshots.sealing" in saved

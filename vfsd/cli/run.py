@@ -35,10 +35,9 @@ from vfsd.sandbox.steps import EngineFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vfsd.cli.runkeeping import Keeping
-    from vfsd.sandbox.attendant import Running
     from vfsd.sandbox.holding import Held
     from vfsd.sandbox.served import Served
     from vfsd.sandbox.terminal import Terminal
@@ -107,7 +106,9 @@ def _run(given: Given) -> int:
         def through(layer: Overlaid | Served) -> int:
             stack.enter_context(closing(layer))
             record.tell(layer.name, base.told)
-            code = _isolated(given, base, limits, record, guardian, layer.source, (layer,))
+            code = _isolated(
+                given, base, limits, record, guardian, layer.source, (layer, _Meanwhile(keeping))
+            )
             told = "" if given.has("--quiet") else _changed(layer)
             kept = "" if keeping is None else keeping.finish(code, layer)
             report(f"{told}{kept} ({layer.name} engine)")
@@ -178,7 +179,7 @@ def _isolated(
             options,
             starting(policy),
             terminal,
-            attendants=[*company, record, guardian, _Meanwhile()],
+            attendants=[*company, record, guardian],
         )
     if held.by:
         teller(given)(f"limits were held: {held.told()}")
@@ -186,11 +187,24 @@ def _isolated(
 
 
 class _Meanwhile(Attendant):
-    """Imports what the end of a run needs while bwrap sets the sandbox up."""
+    """Imports what the end of a run needs while its command runs."""
 
-    def started(self, run: Running, bwrap: int) -> None:
-        """It takes as long, and there is nothing else to do."""
-        import vfsd.sandbox.changes  # noqa: F401
+    def __init__(self, keeping: Keeping | None) -> None:
+        self._keeping = keeping
+        self._is_due = False
+
+    def inside(self, init: int) -> None:
+        """The command may start; it waits no more when this is asked for the next time."""
+        self._is_due = True
+
+    def pump(self, ready: Mapping[int, int]) -> None:
+        """Import, once."""
+        if self._is_due:
+            self._is_due = False
+            import vfsd.sandbox.changes  # noqa: F401
+
+            if self._keeping is not None:
+                self._keeping.prepare()
 
 
 def _limiters(limits: Limits, held: Held, say: Callable[[str], None]) -> list[Attendant]:

@@ -21,12 +21,14 @@ from vfsd.cli.runpolicy import base_of
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.sandbox.bases import SNAPSHOT, WORK, Base, check_shown, directory_base
-from vfsd.sandbox.overlaid import Overlaid
-from vfsd.sandbox.runs import Run
-from vfsd.sandbox.served import Served
-from vfsd.snapshots.background import settle_in_background
-from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vfsd.sandbox.overlaid import Overlaid
+    from vfsd.sandbox.runs import Run
+    from vfsd.sandbox.served import Served
+    from vfsd.snapshots.leasing import Lease
 
 
 class Keeping:
@@ -82,6 +84,12 @@ class Keeping:
         told = f"; kept as {named}" if named else ""
         return told + (self._apply(named) if applies else "")
 
+    def prepare(self) -> None:
+        """Import what `finish` may need, which takes longer than a sandbox takes to start."""
+        if self.place is not None:
+            import vfsd.snapshots.background
+            import vfsd.snapshots.sealing  # noqa: F401
+
     def close(self) -> None:
         """Give back what was held, and remove what was not kept."""
         self._stack.close()
@@ -105,6 +113,8 @@ class Keeping:
             replace=replace,
             since_ns=self._start_ns,
         )
+        from vfsd.snapshots.background import settle_in_background
+
         # Where that cannot be started, `vfsd gc` does it.
         with suppress(OSError):
             settle_in_background(self._store, name)

@@ -17,7 +17,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vfsd.errors import UserError
 from vfsd.snapshots import records
@@ -141,7 +141,7 @@ def _hand_down(store: Store, name: str) -> None:
         parent = None
     for child in snapshots(store):
         if isinstance(child, Snapshot) and child.parent == name:
-            store.replace_record(child, replace(child, parent=parent))
+            store.replace_record(child, child._replace(parent=parent))
 
 
 def _read_all(store: Store) -> tuple[list[Snapshot], list[str]]:
@@ -269,7 +269,7 @@ def _merge(store: Store, run: tuple[str, ...]) -> None:
             for snapshot in known:
                 chain = without(snapshot.chain, run, layer)
                 if chain != snapshot.chain:
-                    store.replace_record(snapshot, replace(snapshot, chain=chain))
+                    store.replace_record(snapshot, snapshot._replace(chain=chain))
         staging.release()
 
 

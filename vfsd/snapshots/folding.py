@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vfsd.snapshots import records
@@ -70,7 +69,7 @@ def fold(store: Store, lease: Lease) -> bool:
         with locked(store.place.lock, exclusive=True):
             staging.become_layer()
             records.sync_directory(store.place.layers)
-            done = store.replace_record(old, replace(old, chain=(staging.id,)))
+            done = store.replace_record(old, old._replace(chain=(staging.id,)))
         if done:
             staging.release()
     return done

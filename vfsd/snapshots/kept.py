@@ -27,13 +27,16 @@ Concurrency: immutable values.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from vfsd.digest import DIGEST_SIZE
+from vfsd.named import NamedTuple
 from vfsd.snapshots.place import is_id
 from vfsd.snapshots.refusals import Damaged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 DIR = "dir"
 PACKED = "packed"
@@ -42,8 +45,7 @@ LAYERS_MAX = 64
 """No chain is longer: the kernel's overlayfs takes 500, and the text of a mount's options 4 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A named, immutable chain of sealed layers over a base; see the module."""
 
     name: str
@@ -58,13 +60,12 @@ class Snapshot:
 
     def to_record(self) -> dict[str, Any]:
         """Return what its record holds; the name is the record's own."""
-        fields = asdict(self)
+        fields = self._asdict()
         del fields["name"]
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One sealed delta; see the module."""
 
     id: str
@@ -76,7 +77,7 @@ class Layer:
 
     def to_record(self) -> dict[str, Any]:
         """Return what its record holds; the id is its directory's name."""
-        fields = asdict(self)
+        fields = self._asdict()
         del fields["id"]
         return fields
 

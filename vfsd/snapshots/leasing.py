@@ -12,21 +12,22 @@ Concurrency: one thread at a time; leases exclude nobody but those who remove.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
-from vfsd.snapshots.hosttree import HostTree
 from vfsd.snapshots.kept import PACKED, Layer, boot
-from vfsd.snapshots.layered import LayeredView
 from vfsd.snapshots.locking import hold, locked
 from vfsd.snapshots.refusals import Damaged
-from vfsd.snapshots.view import TreeView
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from vfsd.snapshots.hosttree import HostTree
+    from vfsd.snapshots.layered import LayeredView
     from vfsd.snapshots.manifest import Told
     from vfsd.snapshots.packlayer import PackLayer
     from vfsd.snapshots.store import Store
+    from vfsd.snapshots.view import TreeView
 
 
 class Lease:
@@ -85,6 +86,12 @@ class Lease:
 
         Packed layers are read as they are.
         """
+        # Imported here, as in `_open`: a sandbox starts without the means to read trees.
+        from contextlib import ExitStack
+
+        from vfsd.snapshots.hosttree import HostTree
+        from vfsd.snapshots.layered import LayeredView
+
         with ExitStack() as opening:
             trees: list[TreeView] = []
             for layer in self.layers[without:]:
@@ -105,6 +112,8 @@ class Lease:
                 return PackLayer(layer.id, place.layer(layer.id, "pack"))
             except FileNotFoundError as error:
                 raise Damaged(f"the layer {layer.id} is damaged: its archive is missing") from error
+        from vfsd.snapshots.hosttree import HostTree
+
         return HostTree(self._tree(layer), marks=True, kind="layer", sealed=True)
 
     def _tree(self, layer: Layer) -> str:

@@ -15,20 +15,22 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-@contextmanager
-def locked(path: str, *, exclusive: bool) -> Iterator[None]:
-    """Hold a lock, waiting for it; the file is made if it is not there."""
-    fd = hold(path, exclusive=exclusive)
-    try:
-        yield
-    finally:
-        os.close(fd)
+class locked:
+    """Hold a lock for a block, waiting for it; the file is made if it is not there."""
+
+    def __init__(self, path: str, *, exclusive: bool) -> None:
+        self._path = path
+        self._exclusive = exclusive
+
+    def __enter__(self) -> None:
+        self._fd = hold(self._path, exclusive=self._exclusive)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 def hold(path: str, *, exclusive: bool) -> int:

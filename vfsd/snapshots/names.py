@@ -9,8 +9,6 @@ Concurrency: pure functions.
 
 from __future__ import annotations
 
-import re
-
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
@@ -19,7 +17,8 @@ NAME_LIMIT = 128
 MARK = "snapshot:"
 """What stands before a name where a source is meant, so that it is not taken for a path."""
 
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+@-]{{0,{NAME_LIMIT - 1}}}", re.ASCII)
+_MARKS = str.maketrans("", "", "._+@-")
+"""Not a regular expression: a sandbox on a snapshot starts faster without."""
 
 
 def without_mark(word: str) -> str:
@@ -29,7 +28,13 @@ def without_mark(word: str) -> str:
 
 def is_name(text: str) -> bool:
     """Say whether a snapshot may be called `text`."""
-    return _NAME.fullmatch(text) is not None
+    letters = text.translate(_MARKS)
+    return (
+        0 < len(text) <= NAME_LIMIT
+        and text[0] == letters[:1]
+        and letters.isascii()
+        and letters.isalnum()
+    )
 
 
 def check_name(text: str) -> str:

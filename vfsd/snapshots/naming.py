@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
@@ -54,4 +53,4 @@ def rename(store: Store, old: str, new: str) -> None:
             os.close(lease)
         for child in snapshots(store):
             if isinstance(child, Snapshot) and child.parent == old:
-                store.replace_record(child, replace(child, parent=new))
+                store.replace_record(child, child._replace(parent=new))

@@ -21,9 +21,9 @@ Concurrency: immutable.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from vfsd import xdg
+from vfsd.named import NamedTuple
 
 ID_DIGITS = 16
 
@@ -43,8 +43,7 @@ def is_id(text: str) -> bool:
     return len(text) == ID_DIGITS and not set(text) - set("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The paths of one store."""
 
     root: str

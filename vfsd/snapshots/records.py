@@ -20,12 +20,15 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import Any
 
 from vfsd.codec import CodecError, decode, encode
 from vfsd.digest import DIGEST_SIZE, content_digest
 from vfsd.errors import fail
 from vfsd.snapshots.refusals import Damaged, UnknownVersion
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 MAGIC = b"vfsdREC\0"

@@ -8,12 +8,14 @@ Concurrency: immutable values.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.nearest import meant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class NotFound(UserError):
@@ -79,12 +81,16 @@ class StoreFull(UserError):
         )
 
 
-@contextmanager
-def refused_when_full(store: str, name: str) -> Iterator[None]:
+class refused_when_full:
     """Turn a full disk or quota into StoreFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull(store, name) from error
-        raise
+
+    def __init__(self, store: str, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(self._store, self._name) from error

@@ -15,8 +15,6 @@ Concurrency: blocking calls; two that settle the same snapshot both do the work,
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from vfsd.snapshots.durable import settle_layers
 from vfsd.snapshots.kept import DIR, Snapshot
 from vfsd.snapshots.leasing import Lease
@@ -37,7 +35,7 @@ def settle(store: Store, name: str, *, accept: bool = False, told: Told | None =
             snapshot = lease.snapshot
             settle_layers(store, [each.id for each in lease.layers if each.kind == DIR], told)
             with locked(store.place.lock, exclusive=True):
-                store.replace_record(snapshot, replace(snapshot, settled=True))
+                store.replace_record(snapshot, snapshot._replace(settled=True))
         # Somebody may have changed it meanwhile; then what was done counts for nothing.
         snapshot = _now(store, snapshot)
     return snapshot

@@ -11,12 +11,15 @@ Concurrency: one thread at a time per staging directory; any number of them at o
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import Self
 
 from vfsd.snapshots.locking import hold, locked
 from vfsd.snapshots.place import Place, new_id
 from vfsd.snapshots.removal import remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
 
 
 class Staging:

@@ -9,8 +9,8 @@ survives the end of every process, not the end of power. `settle` (settling.py),
 the background, writes digests and has everything on disk. A snapshot that was not settled when
 the machine went down is refused until somebody accepts it. `save_packed` settles at once.
 
-What it is *not*: merging and folding of layers (merging.py), removal (collection.py), checks
-(verification.py), a daemon's own snapshots (live.py).
+What it is *not*: the saving itself (sealing.py), merging and folding of layers (merging.py),
+removal (collection.py), checks (verification.py), a daemon's own snapshots (live.py).
 
 Concurrency: blocking calls. Any number of processes and threads may use one store; see
 place.py for the locks.
@@ -18,33 +18,24 @@ place.py for the locks.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
 
+from vfsd.blocks import suppress
 from vfsd.snapshots import records
-from vfsd.snapshots.adoption import adopt_directory, adopt_file, give_back
-from vfsd.snapshots.hosttree import HostTree
-from vfsd.snapshots.kept import (
-    DIR,
-    LAYERS_MAX,
-    PACKED,
-    Layer,
-    Snapshot,
-    boot,
-    layer_of,
-    snapshot_of,
-)
+from vfsd.snapshots.kept import Layer, Snapshot, boot, layer_of, snapshot_of
 from vfsd.snapshots.leasing import Lease
 from vfsd.snapshots.locking import locked
 from vfsd.snapshots.names import check_name, is_name
 from vfsd.snapshots.place import Place, default_root, is_id, new_id
-from vfsd.snapshots.refusals import Damaged, NameTaken, NotFound, UnknownVersion, refused_when_full
-from vfsd.snapshots.staging import Staging
-from vfsd.snapshots.syscalls import rename_new
-from vfsd.snapshots.touched import Touched, see, seen_by
+from vfsd.snapshots.refusals import Damaged, NameTaken, NotFound, UnknownVersion
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from vfsd.snapshots.staging import Staging
+    from vfsd.snapshots.touched import Touched
 
 
 class Store:
@@ -61,6 +52,8 @@ class Store:
 
     def stage(self) -> Staging:
         """Return a directory of one's own on the store's file system, to make a layer in."""
+        from vfsd.snapshots.staging import Staging
+
         self._prepare()
         return Staging(self.place)
 
@@ -89,17 +82,11 @@ class Store:
         error the directory is where it was. NameTaken, Elsewhere, StoreFull, Damaged.
         """
 
-        def take(staging: Staging) -> Layer:
-            layer = Layer(staging.id, DIR, time.time_ns(), base is None and not chain)
-            if base is not None:
-                with HostTree(layer_dir, marks=True, kind="layer") as upper, HostTree(base) as host:
-                    told = see(upper, host, since_ns).to_record()
-                records.write(staging.part("fingerprints"), told, durable=False)
-            adopt_directory(layer_dir, staging.part("tree"), self.place.root)
-            return layer
+        # Imported here, as below: a run that keeps nothing does without.
+        from vfsd.snapshots.sealing import seal_directory
 
         new = self._new(name, base, chain, command, parent, settled=False)
-        return self._seal(new, take, "tree", layer_dir, replace=replace)
+        return seal_directory(self, new, layer_dir, replace=replace, since_ns=since_ns)
 
     def save_packed(
         self,
@@ -118,21 +105,11 @@ class Store:
         NameTaken, StoreFull, Damaged.
         """
 
-        def take(staging: Staging) -> Layer:
-            size_bytes, digest = adopt_file(archive, staging.part("pack"))
-            if base is not None:
-                # Here, since a run needs this module and no archives.
-                from vfsd.snapshots.packlayer import PackLayer
-
-                with PackLayer(staging.id, staging.part("pack")) as layer, HostTree(base) as host:
-                    told = see(layer, host).to_record()
-                records.write(staging.part("fingerprints"), told, durable=True)
-            whole = base is None and not chain
-            return Layer(staging.id, PACKED, time.time_ns(), whole, size_bytes, digest)
+        from vfsd.snapshots.sealing import seal_packed
 
         settled = all(map(self.is_settled, chain))
         new = self._new(name, base, chain, command, parent, settled=settled)
-        return self._seal(new, take, "pack", archive, replace=replace)
+        return seal_packed(self, new, archive, replace=replace)
 
     # ---- looking ----
 
@@ -179,6 +156,8 @@ class Store:
 
     def fingerprints(self, snapshot: Snapshot) -> Touched:
         """Return what the base had at the paths that the chain changes (touched.py). Damaged."""
+        from vfsd.snapshots.touched import seen_by
+
         return seen_by(self.place, snapshot.chain).touched
 
     # ---- inside ----
@@ -214,85 +193,6 @@ class Store:
         now = time.time_ns()
         own = os.urandom(8)
         return Snapshot(name, own, tuple(chain), below, now, words, parent, settled, boot())
-
-    def _seal(
-        self,
-        new: Snapshot,
-        take: Callable[[Staging], Layer],
-        part: str,
-        source: str,
-        *,
-        replace: bool,
-    ) -> Snapshot:
-        """Have `take` move `source` into a staging directory as `part`, and publish that."""
-        check_name(new.name)
-        if not replace:
-            self.check_free(new.name)
-        with ExitStack() as held:
-            held.enter_context(refused_when_full(self.place.root, new.name))
-            made = []
-            if len(new.chain) >= LAYERS_MAX:
-                made.append(held.enter_context(self._folded(new.chain)))
-                new = dataclasses.replace(new, chain=(made[0].id,), settled=False)
-            staging = held.enter_context(self.stage())
-            made.append(staging)
-            snapshot = dataclasses.replace(new, chain=(staging.id, *new.chain))
-            try:
-                layer = take(staging)
-                durable = layer.kind == PACKED
-                records.write(staging.part("record"), layer.to_record(), durable=durable)
-                records.write(staging.part("name"), snapshot.to_record(), durable=durable)
-                if durable:
-                    records.sync_directory(staging.path)
-                self._publish(staging, snapshot, replace=replace, durable=durable)
-            except BaseException:
-                if not self._is_published(snapshot):
-                    give_back(staging.part(part), source)
-                    raise
-                # Interrupted after the name was there: it is whole, and stays.
-                for each in made:
-                    each.release()
-                raise
-            for each in made:
-                each.release()
-        return snapshot
-
-    @contextmanager
-    def _folded(self, chain: Sequence[str]) -> Iterator[Staging]:
-        """Make one layer of a chain that is too deep; it goes again unless it is released."""
-        # Rarely needed, and as long to import as all the rest.
-        from vfsd.snapshots.folding import folded
-
-        layers = tuple(map(self.layer, chain))
-        with folded(self, layers) as below:
-            with locked(self.place.lock, exclusive=False):
-                below.become_layer()
-            yield below
-
-    def _publish(
-        self, staging: Staging, snapshot: Snapshot, *, replace: bool, durable: bool
-    ) -> None:
-        target = self.place.snapshot(snapshot.name)
-        with locked(self.place.lock, exclusive=False):
-            for layer in snapshot.chain[1:]:
-                self.layer(layer)
-            staging.become_layer()
-            if durable:
-                records.sync_directory(self.place.layers)
-            if replace:
-                os.rename(staging.part("name"), target)
-            else:
-                try:
-                    rename_new(staging.part("name"), target)
-                except FileExistsError:
-                    raise NameTaken(snapshot.name) from None
-            if durable:
-                records.sync_directory(self.place.snapshots)
-
-    def _is_published(self, snapshot: Snapshot) -> bool:
-        with suppress(Damaged, NotFound, OSError):
-            return self.snapshot(snapshot.name).id == snapshot.id
-        return False
 
     def _prepare(self) -> None:
         os.makedirs(self.place.root, 0o700, exist_ok=True)
