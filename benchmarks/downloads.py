@@ -1,6 +1,6 @@
-"""What pip gives, kept in the user's cache: ratarmount, pyfuse3's own example, and py-spy.
+"""What pip gives, kept in the user's cache: ratarmount, pyfuse3's own example, py-spy, and sources.
 
-Neither becomes part of this project or of its environment: ratarmount lives in a virtual
+None of it becomes part of this project or of its environment: ratarmount lives in a virtual
 environment of its own, the example is unpacked from pyfuse3's source distribution and run in
 place. What cannot be had is said, and the benchmark goes on without it.
 
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -94,6 +95,26 @@ def example_command(mountpoint: Path) -> list[str]:
 
 def _example() -> Path:
     return cache_directory() / f"pyfuse3-{version('pyfuse3')}" / "examples" / "tmpfs.py"
+
+
+def fetched(requirement: str, folders: Sequence[str], target: Path) -> str | None:
+    """Copy folders of a source distribution to `target`; return why that cannot be, else None."""
+    name, _, wanted = requirement.partition("==")
+    kept = cache_directory() / "sources" / requirement
+    if not kept.is_dir():
+        kept.mkdir(parents=True)
+        # With what is installed here: what a build would need is of no use.
+        fetch = ["download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary=:all:"]
+        failure = _run([sys.executable, "-m", "pip", *fetch, "--dest", str(kept), requirement])
+        if failure:
+            kept.rmdir()
+            return f"pip cannot fetch {name} {wanted}: {failure}"
+    with tarfile.open(next(kept.glob("*.tar.gz"))) as archive:
+        for member in archive.getmembers():
+            inner = member.name.partition("/")[2]
+            if any(inner.startswith(f"{folder}/") for folder in folders):
+                archive.extract(member.replace(name=inner, deep=False), target, filter="data")
+    return None
 
 
 def _run(command: list[str]) -> str | None:

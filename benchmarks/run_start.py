@@ -25,7 +25,8 @@ from vfsd.sandbox.host import find_bwrap, look_at_root  # noqa: E402
 from vfsd.sandbox.spawning import OptionFiles  # noqa: E402
 from vfsd.sandbox.spec import Bind, Policy, render, starting  # noqa: E402
 
-VFSD = [sys.executable, "-m", "vfsd"]
+VFSD = [str(Path(sys.executable).with_name("vfsd"))]
+"""The program as it is installed beside this Python."""
 
 
 def bare(directory: str) -> None:

@@ -3,7 +3,9 @@
 Rows of one group are interleaved, so that a busy moment falls on all of them, and compared as
 ratios or differences within this run. What is bare runs on tmpfs, without any sandbox.
 
-    python benchmarks/runs.py [--rounds N] [GROUP ...]      groups: start layer forks tools npm
+    python benchmarks/runs.py [--rounds N] [--only JOB] [GROUP ...]
+
+Groups: start layer forks tools npm
 
 `tools` and `npm` need node, npm and the registry, once. Leaves nothing behind.
 
@@ -27,11 +29,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from jobs import prepared  # noqa: E402
+
 from vfsd.sandbox.host import find_bwrap, look_at_root  # noqa: E402
 from vfsd.sandbox.spawning import OptionFiles  # noqa: E402
 from vfsd.sandbox.spec import Bind, Policy, render, starting  # noqa: E402
 
-VFSD = [sys.executable, "-m", "vfsd"]
+VFSD = [str(Path(sys.executable).with_name("vfsd"))]
+"""The program as it is installed beside this Python."""
 FILES, PER_DIRECTORY = 30_000, 10
 FORKS = 50
 GENERATE = (
@@ -42,21 +47,13 @@ GENERATE = (
     "        with open(f'node_modules/{number % 100}/{number}/{file}.js', 'w') as f:\n"
     "            f.write('module.exports = 1\\n')\n"
 )
-C_SOURCE = '#include <stdio.h>\nint f{0}(int x) {{ return printf("%d", x + {0}); }}\n'
-BUILD = "for f in c/*.c; do gcc -O2 -c $f -o ${f%.c}.o || exit 1; done"
-FURTHER = ("esbuild@0.25.9", "vitest@2.1.9")
-"""What the demo's project does not use itself."""
-VITESTS = "import { expect, test } from 'vitest';\n" + "".join(
-    f"test('{n}', () => expect({n} + 1).toBe({n + 1}));\n" for n in range(200)
-)
-PYTESTS = "".join(f"def test_{n}(): assert sum(range({n})) >= 0\n" for n in range(300))
 
 
 class Bench:
     """A place for projects on tmpfs, and a store of its own."""
 
-    def __init__(self, place: Path, rounds: int) -> None:
-        self.place, self.rounds = place, rounds
+    def __init__(self, place: Path, rounds: int, only: list[str]) -> None:
+        self.place, self.rounds, self.only = place, rounds, only
         self.project = place / "project"
         self.project.mkdir()
         for name, part in (("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
@@ -176,31 +173,12 @@ def forks(bench: Bench) -> None:
 
 def tools(bench: Bench) -> None:
     """Compilers and test runners, forked from a warm snapshot, beside the same bare on tmpfs."""
-    shutil.copytree(ROOT / "demo" / "ts-project", bench.project, dirs_exist_ok=True)
-    (bench.project / "c").mkdir()
-    for number in range(40):
-        (bench.project / "c" / f"f{number}.c").write_text(C_SOURCE.format(number))
-    (bench.project / "test_many.py").write_text(PYTESTS)
-    bench.bare("npm", "ci", "--no-audit", "--no-fund")
-    bench.bare("npm", "install", "--no-save", "--no-audit", "--no-fund", *FURTHER)
-    (bench.project / "many.test.mjs").write_text(VITESTS)
-    site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
-    shutil.copytree(site / "_pytest", bench.project / "site" / "_pytest")
-    for name in ("pytest", "pluggy", "iniconfig", "packaging"):
-        shutil.copytree(site / name, bench.project / "site" / name)
+    jobs = list(prepared(bench.project))
     bench.vfsd("run", "--save", "warm", "--replace", "--", "true")
-    python = "PYTHONPATH=site /usr/bin/python3 -m pytest -q -p no:cacheprovider test_many.py"
-    for name, script in {
-        "tsc": "node node_modules/typescript/bin/tsc --noEmit -p .",
-        "esbuild": "node_modules/.bin/esbuild src/*.ts --format=esm --outdir=out",
-        "vitest": "node_modules/.bin/vitest run many.test.mjs",
-        "pytest": python,
-        "gcc, 40 files": BUILD,
-    }.items():
-        words = ("sh", "-c", script)
-        if subprocess.run(words, cwd=bench.project, capture_output=True, check=False).returncode:
-            print(f"  {name}: not in this project, left out")
+    for name, script in jobs:
+        if bench.only and not any(word in name for word in bench.only):
             continue
+        words = ("sh", "-c", script)
         rows = {
             f"{name}, bare": lambda words=words: bench.bare(*words),
             f"{name}, forked": lambda words=words: bench.vfsd(
@@ -262,12 +240,19 @@ def main() -> int:
     """Run the groups that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="of `tools`, jobs with this in their name",
+    )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     given = parser.parse_args()
     for name in given.groups or GROUPS:
         print(f"{name}: {GROUPS[name].__doc__}")
         with _tmpfs() as place:
-            GROUPS[name](Bench(place, given.rounds))
+            GROUPS[name](Bench(place, given.rounds, given.only))
     return 0
 
 

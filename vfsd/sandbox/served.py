@@ -29,10 +29,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-Source = tuple[str, Mapping[str, str]]
-"""A provider's source, and its options."""
-Serve = Callable[[int, int, str, str, Mapping[str, str]], int]
-"""What serves in a process of its own, see vfsd/cli/companion.py."""
+    Source = tuple[str, Mapping[str, str]]
+    """A provider's source, and its options."""
+    Serve = Callable[[int, int, str, str, Mapping[str, str]], int]
+    """What serves in a process of its own, see vfsd/cli/companion.py."""
+
 
 END_S = 10.0
 """How long a daemon may take to unmount before it is killed."""
