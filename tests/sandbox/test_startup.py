@@ -22,7 +22,12 @@ OURS = {
     *("vfsd.cli", "vfsd.cli.main", "vfsd.cli.run", "vfsd.cli.rundefaults", "vfsd.cli.rundoors"),
     *("vfsd.cli.runlimits", "vfsd.cli.runoptions", "vfsd.cli.runpolicy"),
     *("vfsd.sandbox", "vfsd.sandbox.attendant", "vfsd.sandbox.bases", "vfsd.sandbox.changes"),
-    *("vfsd.sandbox.givenfile", "vfsd.sandbox.guardian", "vfsd.sandbox.holding", "vfsd.sandbox.host"),
+    *(
+        "vfsd.sandbox.givenfile",
+        "vfsd.sandbox.guardian",
+        "vfsd.sandbox.holding",
+        "vfsd.sandbox.host",
+    ),
     *("vfsd.sandbox.limits", "vfsd.sandbox.mounts", "vfsd.sandbox.overlaid"),
     *("vfsd.sandbox.projects", "vfsd.sandbox.runner", "vfsd.sandbox.runs"),
     *("vfsd.sandbox.seccomp", "vfsd.sandbox.signals", "vfsd.sandbox.spawning"),
