@@ -24,7 +24,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.nearest import meant
 from vfsd.provider import Provider
 from vfsd.snapshots.lineage import Ground, Lineage
-from vfsd.sourcelist import split_sources
+from vfsd.sourcelist import CHAINED, chained_path, split_sources
 
 if TYPE_CHECKING:
     from vfsd.snapshots.leasing import Lease
@@ -86,7 +86,8 @@ async def open_source(
             raise UserError(f"{source} takes no options; leave out -o", ExitCode.USAGE)
         return await open_stored(name, guard, writable=False)
     if guard is not None and "/" in source:
-        await guard(source)
+        chained = chained_path(source)
+        await guard(source if chained is None else f"{CHAINED}:{chained}")
     kind, rest = await trio.to_thread.run_sync(find_provider, source)
     grounds: list[Ground | None] = []
 

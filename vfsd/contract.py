@@ -98,6 +98,10 @@ class Handle(ABC):
     keep_cache: bool = True
     """False: what the kernel kept of the data before this opening may be outdated."""
 
+    knows_version: bool = False
+    """True: `keep_cache` compares with the opening before, and is believed though nobody tells
+    of changes; else the kernel keeps data only where changes are told."""
+
     past_cache: bool = False
     """True: writes may go past the kernel's cache of the data, for each makes mtime another."""
 

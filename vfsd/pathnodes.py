@@ -54,7 +54,10 @@ class PathNode(Node):
 class OpenFile(Handle):
     """The subclass's handle, known to its node for as long as it is open."""
 
-    __slots__ = ("_borrowers", "_inner", "_node", "_returned", "direct_io", "keep_cache", "writes")
+    __slots__ = (
+        *("_borrowers", "_inner", "_node", "_returned", "writes"),
+        *("direct_io", "keep_cache", "knows_version"),
+    )
 
     def __init__(self, inner: Handle, node: PathNode, flags: int) -> None:
         self._inner = inner
@@ -63,6 +66,7 @@ class OpenFile(Handle):
         self._returned: trio.Event | None = None
         self.direct_io = inner.direct_io
         self.keep_cache = inner.keep_cache
+        self.knows_version = inner.knows_version
         self.writes = flags & os.O_ACCMODE != os.O_RDONLY
         node.open_files.append(self)
 

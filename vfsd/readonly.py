@@ -25,12 +25,13 @@ WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 class ReadOnlyHandle(Handle):
     """An open file that can only be read: what the inner handle might allow stays shut."""
 
-    __slots__ = ("_inner", "direct_io", "keep_cache")
+    __slots__ = ("_inner", "direct_io", "keep_cache", "knows_version")
 
     def __init__(self, inner: Handle) -> None:
         self._inner = inner
         self.direct_io = inner.direct_io
         self.keep_cache = inner.keep_cache
+        self.knows_version = inner.knows_version
 
     async def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         return await self._inner.read(offset, size)

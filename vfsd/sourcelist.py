@@ -10,8 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+CHAINED = "fsspec"
+"""The provider whose sources are URLs, which may lead to what is in a file: ``zip::FILE``."""
+
 PATHLESS = frozenset({"snapshot"})
 """Words before a colon after which no path stands."""
+
+
+def chained_path(source: str) -> str | None:
+    """Return the host path of the file that is last in a source of the fsspec provider, if one is.
+
+    Such as ``a.zip`` of ``fsspec:zip::file://a.zip``, or of ``fsspec:zip::a.zip``.
+    """
+    word, _, url = source.partition(":")
+    head, _, last = url.rpartition("::")
+    if word != CHAINED or not head:
+        return None
+    protocol, separator, path = last.partition("://")
+    if not separator:
+        return last if "/" in last or "." in last else None
+    return path if protocol in ("file", "local") else None
 
 
 def split_sources(text: str) -> list[str]:

@@ -36,13 +36,16 @@ def named_file(name: str) -> str:
 
 def placed(source: str, directory: str) -> str:
     """Return a source so that a daemon, which runs elsewhere, finds what `directory` has."""
-    from vfsd.sourcelist import PATHLESS
+    from vfsd.sourcelist import CHAINED, PATHLESS, chained_path
 
     if source.startswith(".") or "/" in source.partition(":")[0]:
         return _absolute(source, directory)
     name, separator, rest = source.partition(":")
     if separator and name in PATHLESS:
         return source
+    if separator and name == CHAINED:
+        path = chained_path(source)
+        return source if path is None else source.removesuffix(path) + _absolute(path, directory)
     if separator and (rest.startswith(".") or _exists(rest, directory)):
         return f"{name}:{_absolute(rest, directory)}"
     if _exists(source, directory) and source not in _provider_names():

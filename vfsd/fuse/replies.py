@@ -87,7 +87,8 @@ class Replies:
             # Where nobody tells pages that were changed through mmap from what is to be
             # appended, this makes the kernel refuse the map (ENODEV).
             direct = direct or shim is None or not shim.works
-        keep = handle.keep_cache and open_file.attachment.cache_s > CACHE_BRIEFLY_S
+        told = open_file.attachment.cache_s > CACHE_BRIEFLY_S or handle.knows_version
+        keep = handle.keep_cache and told
         return pyfuse3.FileInfo(fh=open_file.fh, direct_io=direct, keep_cache=keep)
 
     def _writes_past_cache(self) -> bool:
