@@ -56,7 +56,7 @@ async def listed(fs: Any, url: str) -> list[dict[str, object]]:  # noqa: ANN401
 
 def _below(link: re.Match[bytes], page: str) -> str | None:
     """Return the name of a link to something directly below the page, as it is quoted."""
-    text = html.unescape((link[1] or link[2]).decode("utf-8", "replace")).strip()
+    text = html.unescape((link[1] or link[2] or b"").decode("utf-8", "replace")).strip()
     try:
         here, there = urlsplit(page), urlsplit(urljoin(page, text))
     except ValueError:

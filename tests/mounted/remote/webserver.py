@@ -70,8 +70,8 @@ class WebServer:
             return None
         names = {name.partition("/")[0] + ("/" if "/" in name else "") for name in below}
         links = [html.escape(quote(name.encode("utf-8", "surrogateescape"))) for name in names]
-        lines = [f'<li><a href="{link}">{link}</a>' for link in [*sorted(links), *self.links]]
-        return f"<html><body>{' '.join(lines)}</body></html>".encode()
+        lines = [f'<li><a href="{link}">{link}</a>' for link in sorted(links)]
+        return f"<html><body>{' '.join([*lines, *self.links])}</body></html>".encode()
 
 
 class _Handler(BaseHTTPRequestHandler):

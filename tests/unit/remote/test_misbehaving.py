@@ -149,7 +149,13 @@ async def test_hostile_names_are_left_out_and_told_once(web, caplog):
     web.links = [f'<a href="{name}">.</a>' for name in names]
     web.links += [
         *('<a href="/elsewhere/f">', '<a href="http://other/f">', '<a href="?C=N;O=D">'),
-        *('<a href="javascript:alert(1)">', '<a href="//">', '<a href="">', "<a " * 100_000),
+        *(
+            '<a href="javascript:alert(1)">',
+            '<a href="//">',
+            '<a href="">',
+            "<a " * 100_000,
+            "<a href " * 100_000,
+        ),
     ]
     with caplog.at_level(logging.WARNING):
         async with served(web, ttl="0") as files:
