@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,6 +29,9 @@ from providers.remote.layout import Layout
 from vfsd.errors import fail
 
 NAMES_MAX = 200_000
+INLINE_MAX = 500
+"""Names that are looked through in one go; more would keep all other requests waiting."""
+
 PAGELESS = frozenset({errno.ENOENT, errno.EACCES, errno.EIO, errno.EISDIR, errno.ENOTDIR})
 """How a server says that it makes no pages of links."""
 
@@ -144,11 +147,14 @@ class Metadata:
                 infos = []
         else:
             infos = await self._calls.ask(f"listing {place}", "ls", place, detail=True)
-        return self.learn(path, infos)
+        return await self.learn(path, infos)
 
-    def learn(self, path: bytes, infos: Iterable[Mapping[str, object]]) -> _Listing:
+    async def learn(self, path: bytes, infos: Sequence[Mapping[str, object]]) -> _Listing:
         """Keep a directory's listing as the driver gave it."""
-        children = self._layout.children(path, infos)
+        if len(infos) > INLINE_MAX:
+            children = await trio.to_thread.run_sync(self._layout.children, path, infos)
+        else:
+            children = self._layout.children(path, infos)
         listing = _Listing(children, tuple(children), trio.current_time() + self._ttl_s)
         self._remove(path)
         self._listings[path] = listing

@@ -123,7 +123,7 @@ class FsspecProvider(PathProvider):
             provider = cls(driver, redactor, parsed)
             try:
                 listed = await check_root(provider.calls, provider._layout)
-                provider._metadata.learn(b"", listed)
+                await provider._metadata.learn(b"", listed)
                 provider.calls.logs = True
             except BaseException:
                 with trio.CancelScope(shield=True):
