@@ -1,8 +1,8 @@
 """Builds the optional C parts into the wheel, where a compiler is.
 
-vfsd/fuse/_shim.so saves requests, vfsd/sandbox/_enter saves time at the start of a run. Without
-a compiler (or, for the first, libfuse's headers) the wheel does the same without them; the build
-says so.
+vfsd/fuse/_shim.so saves requests, vfsd/sandbox/_enter saves time at the start of a run, and
+providers/passthrough/_looking.so saves it where directories are listed. Without a compiler (or, for
+the first, libfuse's headers) the wheel does the same without them; the build says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SHIM = ((Path("vfsd/fuse/shim.c"), Path("vfsd/fuse/blocks.c")), Path("vfsd/fuse/_shim.so"))
+LOOKING = (
+    (Path("providers/passthrough/looking.c"),),
+    Path("providers/passthrough/_looking.so"),
+)
 ENTER = ((Path("vfsd/sandbox/enter.c"),), Path("vfsd/sandbox/_enter"))
+LIBRARY_FLAGS = ("-fPIC", "-shared")
 
 
 class CBuildHook(BuildHookInterface[Any]):
@@ -28,7 +33,11 @@ class CBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        for (sources, made), flags in ((SHIM, _shim_flags), (ENTER, list)):
+        for (sources, made), flags in (
+            (SHIM, _shim_flags),
+            (LOOKING, lambda: list(LIBRARY_FLAGS)),
+            (ENTER, list),
+        ):
             try:
                 _compile([root / source for source in sources], root / made, flags())
             except (OSError, subprocess.CalledProcessError) as error:
@@ -44,7 +53,7 @@ def _shim_flags() -> list[str]:
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
     ).stdout
-    return ["-fPIC", "-shared", *shlex.split(flags)]
+    return [*LIBRARY_FLAGS, *shlex.split(flags)]
 
 
 def _compile(sources: list[Path], made: Path, flags: list[str]) -> None:

@@ -15,7 +15,7 @@ import stat as stat_module
 from collections.abc import Sequence
 
 from providers.overlay import marks
-from providers.overlay.layers import Below
+from providers.overlay.layers import Below, Layer
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.origin import read_origin
 from providers.overlay.search import (
@@ -32,7 +32,9 @@ from vfsd.errors import fail
 from vfsd.provider import Entry, Node, Stat
 
 S_IFMT = stat_module.S_IFMT
-DIRECTORY = stat_module.S_IFDIR
+DIRECTORY, CHARACTER_DEVICE = stat_module.S_IFDIR, stat_module.S_IFCHR
+KIND = 0o170000
+"""The file type bits of a mode: what `S_IFMT` masks, without a call for each name."""
 
 
 async def find(union: Union, parent: OverlayNode, name: bytes) -> Entry:
@@ -175,6 +177,25 @@ def _seen_below(
     if kind == DIRECTORY or node.upper is not None or union.hard:
         stat = union.shown(node, stat)
     return Entry(node, stat)
+
+
+def _alone_below(
+    union: Union, parent: OverlayNode, name: bytes, layer: Layer, inner: Node, stat: Stat
+) -> Entry:
+    """Return the entry for what is in the bottom layer alone: most of a listing, so made to cost
+    little; nothing in `union.hard`."""
+    number = union.lowers.minted.number(layer.tag, inner.number)
+    kind = stat.mode & KIND
+    nodes = union.nodes
+    if nodes.by_number.get(number) is not None:
+        return _seen_below(union, parent, name, [Below(layer, inner)], number, stat)
+    node = OverlayNode(number, kind, union.epoch)
+    node.below = (tuple.__new__(Below, (layer, inner, False)),)
+    node.parent, node.name = parent, name
+    nodes.by_number[number] = node
+    if kind == DIRECTORY:
+        stat = union.shown(node, stat)
+    return tuple.__new__(Entry, (node, stat))
 
 
 def _same(node: OverlayNode, top: Below) -> bool:
@@ -321,17 +342,21 @@ async def find_many(
             if layer.sealed or parent.upper is None or error.errno not in GONE:
                 raise
             return found
+        plain = layer.tag and not union.hard
         for place, entry in zip(asking, entries, strict=True):
-            if entry is not None and not marks.is_whiteout(entry.stat):
-                below, name = [Below(layer, entry.node)], names[place]
-                if layer.tag and not union.hard:
-                    number = union.lowers.minted.number(layer.tag, entry.node.number)
-                    found[place] = _seen_below(union, parent, name, below, number, entry.stat)
-                else:
-                    found[place] = await from_below(union, parent, name, below, entry.stat)
+            if entry is None:
+                continue
+            inner, stat = entry
+            if stat.mode & KIND == CHARACTER_DEVICE and marks.is_whiteout(stat):
+                continue
+            if plain:
+                found[place] = _alone_below(union, parent, names[place], layer, inner, stat)
+            else:
+                below = [Below(layer, inner)]
+                found[place] = await from_below(union, parent, names[place], below, stat)
         return found
     for place in asking:
-        below, stat = await find_below(union, parent, names[place])
-        if stat is not None:
-            found[place] = await from_below(union, parent, names[place], below, stat)
+        below, top = await find_below(union, parent, names[place])
+        if top is not None:
+            found[place] = await from_below(union, parent, names[place], below, top)
     return found

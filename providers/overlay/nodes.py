@@ -12,10 +12,10 @@ Concurrency: changed between awaits only.
 from __future__ import annotations
 
 import stat as stat_module
-from weakref import WeakValueDictionary
 
 from providers.overlay.layers import Below
 from vfsd.provider import ROOT_NUMBER, Node
+from vfsd.weaktable import WeakTable
 
 
 class OverlayNode(Node):
@@ -27,7 +27,7 @@ class OverlayNode(Node):
     )
 
     def __init__(self, number: int, kind: int, epoch: int) -> None:
-        super().__init__(number)
+        self.number = number
         self.kind = kind
         """The file type bits of its mode."""
         self.epoch = epoch
@@ -66,10 +66,10 @@ class NodeTable:
 
     def __init__(self, root: OverlayNode) -> None:
         self.root = root
-        self.by_number: WeakValueDictionary[int, OverlayNode] = WeakValueDictionary()
-        self.by_upper: WeakValueDictionary[int, OverlayNode] = WeakValueDictionary()
+        self.by_number: WeakTable[int, OverlayNode] = WeakTable()
+        self.by_upper: WeakTable[int, OverlayNode] = WeakTable()
         """Nodes whose number is not the one of their file in the upper, by that one."""
-        self.by_lower: WeakValueDictionary[tuple[int, int], OverlayNode] = WeakValueDictionary()
+        self.by_lower: WeakTable[tuple[int, int], OverlayNode] = WeakTable()
         """Nodes of lowers that may change, by (tag, number there)."""
         self.by_number[ROOT_NUMBER] = root
 

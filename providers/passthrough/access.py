@@ -140,6 +140,18 @@ class Access:
         names.reverse()
         return Route(self.descend, node, base, names, slow)
 
+    def enter(self, route: Route, node: HostNode, name: bytes) -> HeldFd:
+        """Open the directory that was found as `name` in another, and keep it for what comes next.
+
+        ESTALE if it is not there any more. Blocks.
+        """
+        route.fd()
+        assert route.held is not None
+        held = reach(self.descend, route.held, (name,), node.key)
+        self.fds.put(node.number, held)
+        self.opened()
+        return held
+
     def keep(self, route: Route) -> None:
         """Remember the directory that was walked to."""
         held = route.held

@@ -42,13 +42,23 @@ NAMES_AT_ONCE = 15
 Descend = Callable[[HeldFd, Sequence[bytes]], HeldFd]
 """Opens the directory that the names lead to, one below the other."""
 
+NO_NAMES = frozenset([b"", b".", b".."])
+
 Key = tuple[int, int]
 """Device and inode number."""
 
 
 def check_name(name: bytes) -> None:
     """Raise EINVAL unless `name` is one plain component."""
-    if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
+    if b"/" in name or b"\0" in name or name in NO_NAMES:
+        raise fail(errno.EINVAL)
+
+
+def check_names(names: Sequence[bytes]) -> None:
+    """Raise EINVAL unless each name is one plain component, as `check_name` does."""
+    joined = b"\0".join(names)
+    plain = b"/" not in joined and joined.count(b"\0") < max(len(names), 1)
+    if not plain or not NO_NAMES.isdisjoint(names):
         raise fail(errno.EINVAL)
 
 

@@ -67,7 +67,7 @@ class FileMethods(Host):
                 lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags, gid),
                 change=change,
             )
-        self._live.opened(node, stat, emptied=change)
+        self._live.opened(node, stat.st_mtime_ns, stat.st_ctime_ns, emptied=change)
         return PassthroughHandle(self, node, held, flags, gid)
 
     async def statfs(self) -> StatFs:

@@ -17,13 +17,14 @@ import errno
 import os
 import stat as stat_module
 
-from providers.passthrough import changing
+from providers.passthrough import changing, looking
 from providers.passthrough.access import Access, Route
 from providers.passthrough.birth import Owner
 from providers.passthrough.held import HeldFd
 from providers.passthrough.linkview import LinkView
 from providers.passthrough.live import Live
-from providers.passthrough.look import Found, KnownLink, stat_of
+from providers.passthrough.look import KnownLink
+from providers.passthrough.looking import Found
 from providers.passthrough.nodes import HostNode
 from providers.passthrough.options import Options
 from providers.passthrough.orphans import Orphans
@@ -40,6 +41,7 @@ class Host(Provider):
         self.source = source
         self._options = options
         self._guard = options.chosen_guard()
+        self._library = looking.library if options.native else None
         self._access = Access(root, self._guard, options.threads)
         self._table = self._access.table
         self._links = LinkView(self._access, options.links, source, self.report)
@@ -98,19 +100,19 @@ class Host(Provider):
 
         ENOENT if it is hidden, unless it was just made.
         """
-        stat = stat_of(found.stat)
+        stat = found.stat
         if found.target is not None:
-            stat = await self._links.stat(route.node, found, stat, route.slow, made=made)
+            stat = await self._links.stat(route.node, found, route.slow, made=made)
         return self._noted(route, name, found, stat)
 
     def _noted(self, route: Route, name: bytes, found: Found, stat: Stat) -> Entry:
         """Note what was found and is shown."""
-        node = self._table.found(route.node, name, found.stat, found.mark)
+        node = self._table.found(route.node, name, found)
         node.slow = route.slow
         node.target = found.target
         if node.nlink > 1:
             self._live.attend_file(node, route, name)
-        return Entry(node, stat)
+        return tuple.__new__(Entry, (node, stat))  # one for each name in a listing
 
     @property
     def watching(self) -> bool:
@@ -160,7 +162,7 @@ class Host(Provider):
         else:
             node.nlink -= 1
         if node.nlink < 1:
-            self._table.gone(node)
+            node.gone = True
         if not node.placed and held is not None:
             self._orphans.add(node, held)
 

@@ -18,7 +18,8 @@ from providers.passthrough import look
 from providers.passthrough.access import Access, Route
 from providers.passthrough.held import HeldFd
 from providers.passthrough.links import LinkRules, below, shown_target
-from providers.passthrough.look import Found, stat_of
+from providers.passthrough.look import found_of
+from providers.passthrough.looking import Found
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
 from vfsd.provider import Change, Stat
@@ -93,11 +94,10 @@ class LinkView:
             self._read.discard(node)
             self._report(Change(node))
 
-    async def stat(
-        self, parent: HostNode, found: Found, stat: Stat, slow: bool, *, made: bool = False
-    ) -> Stat:
+    async def stat(self, parent: HostNode, found: Found, slow: bool, *, made: bool = False) -> Stat:
         """Return a link's attributes. ENOENT if it is hidden, unless it was just `made`."""
         assert found.target is not None
+        stat = found.stat
         try:
             shown = await self.shown(parent, found.target, slow)
         except PermissionError:
@@ -114,13 +114,12 @@ class LinkView:
             target = node.target
             if judges and target is None:
                 target = os.readlink(b"", dir_fd=held.fd)
-            return Found(os.fstat(held.fd), node.mark, target)
+            return found_of(os.fstat(held.fd), node.mark, target)
 
         found = await self._access.on_file(node, look_at)
-        stat = stat_of(found.stat)
         if node.parent is None or found.target is None:
-            return stat
-        return await self.stat(node.parent, found, stat, node.slow)
+            return found.stat
+        return await self.stat(node.parent, found, node.slow)
 
     async def visible_names(self, route: Route) -> list[bytes]:
         """Return the names in a directory without the links that are hidden."""

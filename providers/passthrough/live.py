@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
 import trio
 
-from providers.passthrough.access import Access, Route
+from providers.passthrough.access import DIRECTORY, Access, Route
 from providers.passthrough.backing import has_fine_ctime
 from providers.passthrough.held import FRESH_S, HeldFd
 from providers.passthrough.inotify import Inotify
@@ -76,24 +75,27 @@ class Live:
                 self._add(route.node, route.fd())
 
     def attend_file(self, node: HostNode, route: Route, name: bytes) -> None:
-        """Watch a file that has names elsewhere, too."""
+        """Watch a file that has names elsewhere, too: a directory, in itself."""
         if self._inotify is not None and node.watch is None and not route.slow:
             with suppress(OSError):
-                held = hold_at(route.fd(), name, node.identity)
+                if node.kind == DIRECTORY:
+                    held = self._access.enter(route, node, name)
+                else:
+                    held = hold_at(route.fd(), name, node.identity)
                 self._add(node, held.fd)
 
-    def opened(self, node: HostNode, stat: os.stat_result, *, emptied: bool) -> None:
+    def opened(self, node: HostNode, mtime_ns: int, ctime_ns: int, *, emptied: bool) -> None:
         """Note how a file was found on opening, and whether it changed without an event.
 
         Writing through a shared map raises none, but moves mtime when a clean page is first
         written to. From then on, until the host closes the file, each opening starts afresh.
         """
         if emptied:
-            node.own_ctime_ns = stat.st_ctime_ns
-        elif self.watching and node.data_mtime_ns not in (0, stat.st_mtime_ns):
+            node.own_ctime_ns = ctime_ns
+        elif self.watching and node.data_mtime_ns not in (0, mtime_ns):
             node.mapped = True
             self._report(Change(node, data=False))
-        node.data_mtime_ns = stat.st_mtime_ns
+        node.data_mtime_ns = mtime_ns
 
     def _add(self, node: HostNode, fd: int) -> None:
         assert self._inotify is not None

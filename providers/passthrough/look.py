@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from providers.passthrough.changing import drop_setid
 from providers.passthrough.held import HeldFd
+from providers.passthrough.looking import Found, Looking
 from providers.passthrough.nodes import Identity
 from providers.passthrough.syscalls import file_mark
 from vfsd.errors import fail
@@ -43,14 +44,6 @@ class KnownLink(NamedTuple):
     target: bytes
 
 
-class Found(NamedTuple):
-    """What a name stands for; `target` is a symlink's, if it was read."""
-
-    stat: os.stat_result
-    mark: bytes
-    target: bytes | None
-
-
 def stat_of(stat: os.stat_result) -> Stat:
     """Return the host's attributes in the contract's words."""
     return Stat(
@@ -59,6 +52,11 @@ def stat_of(stat: os.stat_result) -> Stat:
         *(stat.st_atime_ns, stat.st_mtime_ns, stat.st_ctime_ns),
         stat.st_blksize,
     )
+
+
+def found_of(stat: os.stat_result, mark: bytes, target: bytes | None = None) -> Found:
+    """Return what was found, from the host's attributes."""
+    return Found(stat.st_dev, stat.st_ino, stat_of(stat), mark, target)
 
 
 def look(dirfd: int, name: bytes, links: bool, known: KnownLink | None = None) -> Found:
@@ -71,17 +69,29 @@ def look(dirfd: int, name: bytes, links: bool, known: KnownLink | None = None) -
     if links and stat_module.S_ISLNK(stat.st_mode):
         mark = file_mark(dirfd, name)
         if known is not None and known.identity == (stat.st_dev, stat.st_ino, KIND_LINK, mark):
-            return Found(stat, mark, known.target)
+            return found_of(stat, mark, known.target)
         target = os.readlink(name, dir_fd=dirfd)
         stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)  # reading moved its atime
-    return Found(stat, file_mark(dirfd, name), target)
+    return found_of(stat, file_mark(dirfd, name), target)
 
 
 def look_many(
-    dirfd: int, names: Sequence[bytes], links: bool, known: Mapping[bytes, KnownLink]
+    dirfd: int,
+    names: Sequence[bytes],
+    links: bool,
+    known: Mapping[bytes, KnownLink],
+    library: Looking | None = None,
 ) -> list[Found | None]:
     """Look at each name; None for what is gone."""
-    found: list[Found | None] = []
+    if library is not None:
+        found = library.look_many(dirfd, names)
+        if links:
+            for place, each in enumerate(found):
+                if each is not None and stat_module.S_ISLNK(each.stat.mode):
+                    name = names[place]
+                    (found[place],) = look_many(dirfd, (name,), links, known)
+        return found
+    found = []
     for name in names:
         try:
             found.append(look(dirfd, name, links, known.get(name)))
@@ -90,8 +100,11 @@ def look_many(
     return found
 
 
-def names_in(dirfd: int) -> list[bytes]:
+def names_in(dirfd: int, library: Looking | None = None) -> list[bytes]:
     """Return all names in the directory."""
+    names = None if library is None else library.names_in(dirfd)
+    if names is not None:
+        return names
     fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dirfd)
     try:
         return [os.fsencode(name) for name in os.listdir(fd)]

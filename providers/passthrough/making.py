@@ -20,7 +20,8 @@ from contextlib import suppress
 
 from providers.passthrough.birth import Owner, born_to
 from providers.passthrough.held import HeldFd
-from providers.passthrough.look import ALWAYS, OPEN_FLAGS, Found, look, opened
+from providers.passthrough.look import ALWAYS, OPEN_FLAGS, found_of, look, opened
+from providers.passthrough.looking import Found
 from providers.passthrough.syscalls import file_mark, linkat_fd, renameat2
 from vfsd.errors import fail
 
@@ -48,13 +49,13 @@ def create(
         else:
             held = HeldFd(fd, content=True, writable=writable)
             stat = _give(dirfd, name, mode, owner, held, born)
-            return Found(stat, file_mark(dirfd, name), None), held
+            return found_of(stat, file_mark(dirfd, name)), held
         try:
             held = HeldFd(os.open(name, asked, dir_fd=dirfd), content=True, writable=writable)
         except FileNotFoundError:
             continue
         held, stat = opened(held, os.fstat(held.fd), flags, gid)
-        return Found(stat, file_mark(dirfd, name), None), held
+        return found_of(stat, file_mark(dirfd, name)), held
     raise fail(errno.EBUSY, name)
 
 
@@ -63,7 +64,7 @@ def mknod(dirfd: int, name: bytes, mode: int, rdev: int, owner: Owner | None) ->
     with born_to(owner) as born:
         os.mknod(name, mode & ~0o7000, rdev, dir_fd=dirfd)
     stat = _give(dirfd, name, mode, owner, None, born)
-    return Found(stat, file_mark(dirfd, name), None)
+    return found_of(stat, file_mark(dirfd, name))
 
 
 def mkdir(dirfd: int, name: bytes, mode: int, owner: Owner | None) -> Found:
@@ -71,7 +72,7 @@ def mkdir(dirfd: int, name: bytes, mode: int, owner: Owner | None) -> Found:
     with born_to(owner) as born:
         os.mkdir(name, mode & 0o1777, dir_fd=dirfd)
     stat = _give(dirfd, name, mode, owner, None, born)
-    return Found(stat, file_mark(dirfd, name), None)
+    return found_of(stat, file_mark(dirfd, name))
 
 
 def symlink(dirfd: int, name: bytes, target: bytes, owner: Owner | None) -> Found:
@@ -79,7 +80,7 @@ def symlink(dirfd: int, name: bytes, target: bytes, owner: Owner | None) -> Foun
     with born_to(owner) as born:
         os.symlink(target, name, dir_fd=dirfd)
     stat = _give(dirfd, name, None, owner, None, born)
-    return Found(stat, file_mark(dirfd, name), target)
+    return found_of(stat, file_mark(dirfd, name), target)
 
 
 def link(fd: int, dirfd: int, name: bytes) -> Found:

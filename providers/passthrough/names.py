@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 
 from providers.passthrough import look, making
 from providers.passthrough.access import Route
-from providers.passthrough.beneath import check_name
+from providers.passthrough.beneath import check_names
 from providers.passthrough.handle import PassthroughHandle
 from providers.passthrough.host import Host
-from providers.passthrough.look import Found, KnownLink, stat_of
+from providers.passthrough.look import KnownLink
+from providers.passthrough.looking import Found
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
 from vfsd.provider import Caller, Entry, Node
@@ -45,7 +46,7 @@ class NameMethods(Host):
             raise
         self._access.keep(route)
         if found.target is None:
-            return self._noted(route, name, found, stat_of(found.stat))
+            return self._noted(route, name, found, found.stat)
         return await self._entry(route, name, found)
 
     async def lookup_many(self, parent: Node, names: Sequence[bytes]) -> list[Entry | None]:
@@ -53,8 +54,7 @@ class NameMethods(Host):
         if self._access.submounts is not None and self._access.submounts.refresh():
             return await super().lookup_many(parent, names)
         route = self._access.directory(parent)
-        for name in names:
-            check_name(name)
+        check_names(names)
         self._live.attend(route)
         links = self._links.judges
         known: dict[bytes, KnownLink] = {}
@@ -62,16 +62,18 @@ class NameMethods(Host):
             link = self._known_link(parent, name)
             if link is not None:
                 known[name] = link
+        library = self._library
         found = await self._access.run(
-            route.slow, lambda: look.look_many(route.fd(), names, links, known)
+            route.slow, lambda: look.look_many(route.fd(), names, links, known, library)
         )
         self._access.keep(route)
         entries: list[Entry | None] = []
+        noted = self._noted
         for name, each in zip(names, found, strict=True):
             if each is None:
                 entries.append(None)
             elif each.target is None:
-                entries.append(self._noted(route, name, each, stat_of(each.stat)))
+                entries.append(noted(route, name, each, each.stat))
             else:
                 try:
                     entries.append(await self._entry(route, name, each))
@@ -86,7 +88,8 @@ class NameMethods(Host):
         if self._options.links.hide:
             names = await self._links.visible_names(route)
         else:
-            names = await self._access.run(route.slow, lambda: look.names_in(route.fd()))
+            library = self._library
+            names = await self._access.run(route.slow, lambda: look.names_in(route.fd(), library))
         self._access.keep(route)
         submounts = self._access.submounts
         if submounts is not None and submounts.refresh():
@@ -108,7 +111,9 @@ class NameMethods(Host):
         self._access.keep(route)
         entry = self._made(route, await self._entry(route, name, found, made=True))
         assert isinstance(entry.node, HostNode)
-        self._live.opened(entry.node, found.stat, emptied=bool(flags & os.O_TRUNC))
+        self._live.opened(
+            entry.node, found.stat.mtime_ns, found.stat.ctime_ns, emptied=bool(flags & os.O_TRUNC)
+        )
         return entry, PassthroughHandle(self, entry.node, held, flags, gid)
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:

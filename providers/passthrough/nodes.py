@@ -22,12 +22,17 @@ import os
 import stat as stat_module
 from collections.abc import Callable
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 from providers.passthrough.beneath import Key
 from providers.passthrough.held import HeldFd
+from providers.passthrough.looking import Found
 from vfsd.errors import fail
 from vfsd.provider import ROOT_NUMBER, Node
+from vfsd.weaktable import WeakTable
+
+DIRECTORY = stat_module.S_IFDIR
+KIND = 0o170000
+"""The file type bits of a mode: what `stat.S_IFMT` masks, at every look."""
 
 HOST_LIMIT = 1 << 47
 """Inode numbers of the host below this are node numbers as they are."""
@@ -60,13 +65,14 @@ class HostNode(Node):
     """A file of the host; fields are written by `NodeTable` and the provider only."""
 
     __slots__ = (
-        *("__weakref__", "closing", "dev", "fds", "ino", "kind", "mark", "more", "name"),
+        *("__weakref__", "closing", "dev", "fds", "gone", "ino", "kind", "mark", "more", "name"),
         *("data_mtime_ns", "mapped", "nlink", "own_ctime_ns", "parent", "slow", "target", "watch"),
     )
 
-    def __init__(self, number: int, key: Key, mark: bytes, kind: int) -> None:
-        super().__init__(number)
-        self.dev, self.ino = key
+    def __init__(self, number: int, dev: int, ino: int, mark: bytes, kind: int) -> None:
+        self.number = number
+        self.dev = dev
+        self.ino = ino
         self.mark = mark
         self.kind = kind
         """The file type bits of its mode."""
@@ -76,6 +82,8 @@ class HostNode(Node):
         """Further places, by (directory's number, name)."""
         self.nlink = 1
         """Its link count when it was last looked at."""
+        self.gone = False
+        """It has no name left, as far as is known: its inode number may soon be another's."""
         self.fds: list[HeldFd] = []
         """Ways to it that need no name: of open handles, or since its last name went."""
         self.target: bytes | None = None
@@ -110,17 +118,17 @@ class NodeTable:
     """All nodes that somebody holds."""
 
     def __init__(self, root: os.stat_result, mark: bytes) -> None:
-        self.root = HostNode(ROOT_NUMBER, (root.st_dev, root.st_ino), mark, stat_module.S_IFDIR)
-        self._by_key: WeakValueDictionary[Key, HostNode] = WeakValueDictionary()
-        self._by_number: WeakValueDictionary[int, HostNode] = WeakValueDictionary()
-        self._by_place: WeakValueDictionary[tuple[int, bytes], HostNode] = WeakValueDictionary()
+        self.root = HostNode(ROOT_NUMBER, root.st_dev, root.st_ino, mark, DIRECTORY)
+        self._by_number: WeakTable[int, HostNode] = WeakTable()
+        self._by_place: WeakTable[tuple[int, bytes], HostNode] = WeakTable()
+        self._by_key: WeakTable[Key, HostNode] = WeakTable()
+        """Only the root, and those whose number does not follow from the key."""
         self._devices: dict[int, int] = {}
         self._minted: dict[Key, tuple[bytes, int]] = {}
         self._next_minted = HOST_LIMIT + ((DEVICES_MAX + 1) << DEVICE_BITS)
         self.moved: Callable[[HostNode], None] = lambda directory: None
         """Called when a known directory was found, or put, at another place."""
-        self._by_key[self.root.key] = self.root
-        self._by_number[ROOT_NUMBER] = self.root
+        self._by_number[ROOT_NUMBER] = self._by_key[self.root.key] = self.root
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -129,26 +137,48 @@ class NodeTable:
         """Return the node that was last seen at that place, if somebody holds it."""
         return self._by_place.get((parent.number, name))
 
-    def found(self, parent: HostNode, name: bytes, stat: os.stat_result, mark: bytes) -> HostNode:
+    def found(self, parent: HostNode, name: bytes, found: Found) -> HostNode:
         """Return the node of the file that was found at a place, and note that it is there."""
-        key = (stat.st_dev, stat.st_ino)
-        kind = stat_module.S_IFMT(stat.st_mode)
-        node = self._by_key.get(key)
-        known = node is not None and node.mark == mark and node.kind == kind
-        if node is None or not known:
-            node = HostNode(self._number(key, mark), key, mark, kind)
-            self._by_key[key] = node
-            self._by_number[node.number] = node
-        node.nlink = stat.st_nlink
-        if node is not self.root and (node.parent is not parent or node.name != name):
+        dev, ino, stat, mark, _ = found
+        kind = stat.mode & KIND
+        free = natural = self._natural(dev, ino)
+        known = None if natural is None else self._by_number.get(natural)
+        if known is not None:
+            free = None
+            if not _is(known, dev, ino, mark, kind):
+                known = None
+        if known is None and (len(self._by_key) > 1 or ino == self.root.ino):
+            known = self._by_key.get((dev, ino))
+            if known is not None and not _is(known, dev, ino, mark, kind):
+                known = None
+        node = self._new(free, dev, ino, mark, kind) if known is None else known
+        node.nlink = stat.nlink
+        if known is None:
+            place = (parent.number, name)
+            if self._by_place.get(place) is not None:
+                self.left(parent, name)
+            node.parent, node.name = parent, name
+            self._by_place[place] = node
+        elif (node.parent is not parent or node.name != name) and node is not self.root:
             self.place(node, parent, name)
-            if known and kind == stat_module.S_IFDIR:
+            if kind == DIRECTORY:
                 self.moved(node)
+        return node
+
+    def _new(self, natural: int | None, dev: int, ino: int, mark: bytes, kind: int) -> HostNode:
+        """Make the node of a file that nobody holds; `natural` is its number, if it is free."""
+        number = natural
+        if number is None or self._minted:
+            number = self._number(natural, (dev, ino), mark)
+        node = HostNode(number, dev, ino, mark, kind)
+        self._by_number[number] = node
+        if number != natural:
+            self._by_key[dev, ino] = node
         return node
 
     def left(self, parent: HostNode, name: bytes) -> HostNode | None:
         """Note that the place is empty or another file's; return the node that was there."""
-        node = self._by_place.pop((parent.number, name), None)
+        node = self._by_place.pop((parent.number, name))
         if node is None:
             return None
         if node.more is not None:
@@ -169,7 +199,7 @@ class NodeTable:
                 if len(node.more) < PLACES_MAX:
                     node.more[place] = node.parent
             elif self._by_place.get(place) is node:
-                del self._by_place[place]
+                self._by_place.pop(place)
         if node.more is not None:
             node.more.pop((parent.number, name), None)
         node.parent, node.name = parent, name
@@ -177,11 +207,6 @@ class NodeTable:
         if previous is not None and previous is not node:
             self.left(parent, name)
         self._by_place[parent.number, name] = node
-
-    def gone(self, node: HostNode) -> None:
-        """Note that the file has no name left; its inode number may soon be another's."""
-        if self._by_key.get(node.key) is node:
-            del self._by_key[node.key]
 
     def names_of(self, node: HostNode) -> list[bytes]:
         """Return the names that lead from the root to a directory. ESTALE if that is unknown."""
@@ -207,12 +232,12 @@ class NodeTable:
             node = node.parent
         return False
 
-    def _number(self, key: Key, mark: bytes) -> int:
+    def _number(self, natural: int | None, key: Key, mark: bytes) -> int:
         minted = self._minted.get(key)
         if minted is not None and minted[0] == mark and minted[1] not in self._by_number:
             return minted[1]
-        number = self._natural(key)
-        if number is None or number in self._by_number:
+        number = natural
+        if number is None:
             number = self._next_minted
             self._next_minted += 1
             if len(self._minted) >= MINTED_MAX:
@@ -220,12 +245,21 @@ class NodeTable:
             self._minted[key] = (mark, number)
         return number
 
-    def _natural(self, key: Key) -> int | None:
+    def _natural(self, dev: int, ino: int) -> int | None:
         """Return the number that follows from the inode number alone, if there is one."""
-        dev, ino = key
         if dev == self.root.dev:
             return ino if ROOT_NUMBER < ino < HOST_LIMIT else None
         index = self._devices.setdefault(dev, len(self._devices))
         if index >= DEVICES_MAX or ino >= 1 << DEVICE_BITS:
             return None
         return HOST_LIMIT + (index << DEVICE_BITS) + ino
+
+
+def _is(node: HostNode, dev: int, ino: int, mark: bytes, kind: int) -> bool:
+    return (
+        node.ino == ino
+        and node.mark == mark
+        and node.kind == kind
+        and node.dev == dev
+        and not node.gone
+    )

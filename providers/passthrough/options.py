@@ -1,4 +1,4 @@
-"""The options of `-o key=value`: links=, threads=, guard=, watch=.
+"""The options of `-o key=value`: links=, threads=, guard=, watch=, native=.
 
 Concurrency: no state. `parse_options` resolves the DIRECTORY of a map, so it belongs in a thread:
 that directory may lie in the mount, where only the event loop answers.
@@ -17,7 +17,7 @@ from vfsd.exitcodes import ExitCode
 from vfsd.nearest import meant
 
 THREADS = ("auto", "always", "never")
-KNOWN = ("links", "threads", "guard", "watch")
+KNOWN = ("links", "threads", "guard", "watch", "native")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Options:
     guard: str = "auto"
     watch: bool = True
     """Changes made on the host are followed where that can be had."""
+    native: bool = True
+    """The C library takes part where it was built (looking.py)."""
 
     def chosen_guard(self) -> str:
         """Return the guard to use on this kernel."""
@@ -54,7 +56,9 @@ def parse_options(options: Mapping[str, str]) -> Options:
         )
     threads = _one_of("threads", options.get("threads", "auto"), THREADS)
     watch = _one_of("watch", options.get("watch", "auto"), ("auto", "off"))
-    return Options(_links(options.get("links", "deny")), threads, guard, watch == "auto")
+    native = _one_of("native", options.get("native", "auto"), ("auto", "off"))
+    links = _links(options.get("links", "deny"))
+    return Options(links, threads, guard, watch == "auto", native == "auto")
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> str:

@@ -38,7 +38,7 @@ class PassthroughProvider(NameMethods, FileMethods):
 
     @classmethod
     async def from_options(cls, source: str | None, options: Mapping[str, str]) -> Self:
-        """Serve the directory `source`; options are links=, threads=, guard= and watch=."""
+        """Serve the directory `source`; options are those of options.py."""
         if not source:
             raise UserError(
                 "the passthrough provider needs a directory; give its path, or "
@@ -66,6 +66,7 @@ class PassthroughProvider(NameMethods, FileMethods):
         return {
             "links": self._options.links.policy,
             "guard": self._guard,
+            "looks": "one by one" if self._library is None else "by the directory",
             "calls": "threads" if self._access.slow else "event loop",
             "nodes": len(self._table),
             "directory_fds": len(self._access.fds),

@@ -34,7 +34,8 @@ from providers.passthrough.inotify import (
     UNMOUNT,
     Event,
 )
-from providers.passthrough.look import Found, look
+from providers.passthrough.look import look
+from providers.passthrough.looking import Found
 from providers.passthrough.nodes import HostNode, NodeTable
 from vfsd.provider import Change
 
@@ -150,11 +151,11 @@ class Reconciler:
         foreign_close = mask & CLOSE_WRITE and not node.closing
         if mask & CLOSE_WRITE:
             node.closing = 0
-        node.data_mtime_ns = 0 if found is None else found.stat.st_mtime_ns
+        node.data_mtime_ns = 0 if found is None else found.stat.mtime_ns
         own = (
             self._fine_ctime
             and found is not None
-            and found.stat.st_ctime_ns == node.own_ctime_ns
+            and found.stat.ctime_ns == node.own_ctime_ns
             and not foreign_close
         )
         if not own and mask & OF_DATA:
@@ -164,4 +165,4 @@ class Reconciler:
 
 
 def _is(node: HostNode, found: Found) -> bool:
-    return (found.stat.st_dev, found.stat.st_ino) == node.key and found.mark == node.mark
+    return (found.dev, found.ino) == node.key and found.mark == node.mark

@@ -40,7 +40,7 @@ def test_the_source_archive_has_all_that_a_clone_has(built: tuple[Path, Path]) -
         inside = {name.partition("/")[2] for name in archive.getnames()}
     top = built[0].name.removesuffix(".tar.gz")
     assert top == f"vfsd-{__version__}"
-    made_in_place = ("vfsd/fuse/_shim.", "vfsd/sandbox/_enter")
+    made_in_place = ("vfsd/fuse/_shim.", "vfsd/sandbox/_enter", "providers/passthrough/_looking.")
     wanted = {
         name
         for path in all_files()
@@ -64,7 +64,11 @@ def test_the_wheel_has_all_modules_and_the_licence(built: tuple[Path, Path]) -> 
         and path.suffix in (".py", ".typed")
     }
     assert wanted - inside == set()
-    assert {"vfsd/fuse/_shim.so", "vfsd/sandbox/_enter", "vfsd/systemd/vfsd@.service"} <= inside
+    compiled = {
+        *("vfsd/fuse/_shim.so", "vfsd/sandbox/_enter"),
+        "providers/passthrough/_looking.so",
+    }
+    assert {*compiled, "vfsd/systemd/vfsd@.service"} <= inside
     assert {name.partition("/")[0] for name in inside} == {"vfsd", "providers", info}
     assert licence == (ROOT / "LICENSE").read_bytes()
     assert f"\nVersion: {__version__}\n" in metadata

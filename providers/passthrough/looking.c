@@ -1,0 +1,142 @@
+/* Looking at many names of one directory in one call, and listing them.
+ *
+ *   vfsd_look_many   what fstatat(2) and name_to_handle_at(2) tell of each name, none of which is
+ *                    followed if it is a symlink; packed into one array of records.
+ *   vfsd_list        the names in a directory, each ended by a NUL.
+ *
+ * Names are one component each, as the caller checked (beneath.py): what is seen lies in the very
+ * directory that the fd is. Nothing is kept between calls, and any thread may call.
+ *
+ * It is optional: without it the same calls are made one by one (see looking.py, which has the
+ * layout of a record as well).
+ *
+ * Source: stat(2), name_to_handle_at(2), getdents64(2).
+ */
+
+#define _GNU_SOURCE
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MARK_BYTES 48
+#define MARK_ELSEWHERE UINT32_MAX /* it is longer than that: to be asked for by itself */
+#define HANDLE_BYTES_MAX 128
+
+struct record {
+	uint64_t dev, ino;
+	int64_t mode, nlink, uid, gid;
+	uint64_t rdev;
+	int64_t size, blocks, atime_ns, mtime_ns, ctime_ns, block_size;
+	int32_t error;
+	uint32_t mark_length;
+	unsigned char mark[MARK_BYTES];
+};
+
+struct name {
+	uint64_t ino;
+	int64_t offset;
+	uint16_t length;
+	uint8_t type;
+	char text[];
+};
+
+static int64_t nanoseconds(struct timespec when)
+{
+	return (int64_t)when.tv_sec * 1000000000 + when.tv_nsec;
+}
+
+/* The file system's own handle: its type, then its bytes; none where it has none. */
+static void mark(int dirfd, const char *name, struct record *found)
+{
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + HANDLE_BYTES_MAX];
+	} buffer;
+	size_t length;
+	int mount_id;
+
+	buffer.handle.handle_bytes = HANDLE_BYTES_MAX;
+	if (name_to_handle_at(dirfd, name, &buffer.handle, &mount_id, 0)) {
+		if (errno != EOPNOTSUPP && errno != EOVERFLOW && errno != ENOSYS &&
+		    errno != EPERM && errno != EINVAL)
+			found->error = errno;
+		return;
+	}
+	length = sizeof(buffer.handle.handle_type) + buffer.handle.handle_bytes;
+	if (length > MARK_BYTES) {
+		found->mark_length = MARK_ELSEWHERE;
+		return;
+	}
+	found->mark_length = length;
+	memcpy(found->mark, &buffer.handle.handle_type, sizeof(buffer.handle.handle_type));
+	memcpy(found->mark + sizeof(buffer.handle.handle_type), buffer.handle.f_handle,
+	       buffer.handle.handle_bytes);
+}
+
+void vfsd_look_many(int dirfd, const char *names, uint32_t count, struct record *found)
+{
+	struct stat stat;
+
+	for (; count; count--, found++, names += strlen(names) + 1) {
+		found->error = 0;
+		found->mark_length = 0;
+		if (fstatat(dirfd, names, &stat, AT_SYMLINK_NOFOLLOW)) {
+			found->error = errno;
+			continue;
+		}
+		found->dev = stat.st_dev;
+		found->ino = stat.st_ino;
+		found->mode = stat.st_mode;
+		found->nlink = stat.st_nlink;
+		found->uid = stat.st_uid;
+		found->gid = stat.st_gid;
+		found->rdev = stat.st_rdev;
+		found->size = stat.st_size;
+		found->blocks = stat.st_blocks;
+		found->atime_ns = nanoseconds(stat.st_atim);
+		found->mtime_ns = nanoseconds(stat.st_mtim);
+		found->ctime_ns = nanoseconds(stat.st_ctim);
+		found->block_size = stat.st_blksize;
+		mark(dirfd, names, found);
+	}
+}
+
+/* Returns how many bytes of names there are, -errno, or -ERANGE where `size` is too small. */
+int64_t vfsd_list(int dirfd, char *names, uint64_t size)
+{
+	_Alignas(struct name) char page[32768];
+	uint64_t length = 0;
+	ssize_t count, at;
+	int64_t failure;
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	while ((count = syscall(SYS_getdents64, fd, page, sizeof(page))) > 0) {
+		for (at = 0; at < count;) {
+			const struct name *each = (const void *)(page + at);
+			size_t needed = strlen(each->text) + 1;
+
+			at += each->length;
+			if (!strcmp(each->text, ".") || !strcmp(each->text, ".."))
+				continue;
+			if (length + needed > size) {
+				close(fd);
+				return -ERANGE;
+			}
+			memcpy(names + length, each->text, needed);
+			length += needed;
+		}
+	}
+	/* A directory that was removed while it is open lists nothing, as with readdir(3). */
+	failure = count < 0 && errno != ENOENT ? -errno : 0;
+	close(fd);
+	return failure ? failure : (int64_t)length;
+}
