@@ -9,6 +9,7 @@ import errno
 import stat as stat_module
 
 from providers.overlay import marks
+from providers.overlay.ahead import Ahead
 from providers.overlay.copyup import bring_up
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
@@ -28,8 +29,8 @@ async def setattr_of(union: Union, node: OverlayNode, changes: SetAttr, caller: 
     union.refresh(node)
     inner = node.upper
     if inner is None or union.partial:
-        async with union.turn:
-            inner = await bring_up(union, node, limit_bytes=changes.size)
+        async with Ahead(union, node, changes.size) as ahead, union.turn:
+            inner = await bring_up(union, node, limit_bytes=changes.size, ahead=ahead)
             stat = await union.upper_provider.setattr(inner, changes, caller)
             _cut(union, inner, changes.size)
     else:
@@ -51,8 +52,8 @@ def _cut(union: Union, inner: Node, size: int | None) -> None:
 async def setxattr(union: Union, node: OverlayNode, name: bytes, value: bytes) -> None:
     """Set an attribute; one that would look like a mark is stored under another name."""
     union.need_upper()
-    async with union.turn:
-        inner = await bring_up(union, node)
+    async with Ahead(union, node) as ahead, union.turn:
+        inner = await bring_up(union, node, ahead=ahead)
         await union.upper_provider.setxattr(inner, marks.stored(name), value)
 
 

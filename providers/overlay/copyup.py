@@ -7,7 +7,8 @@ each in the same manner; a directory's times do not change by what is brought up
 
 Who is not root cannot give files away: the copy then belongs to the user who runs the daemon.
 
-Concurrency: the overlay's turn is held. While data is copied a cancellation is let through.
+Concurrency: the overlay's turn is held. While data is copied a cancellation is let through; a large
+file's is copied before the turn is taken, where that can be (ahead.py).
 
 Source: fs/overlayfs/copy_up.c.
 """
@@ -16,17 +17,17 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import stat as stat_module
 from collections.abc import Sequence
 
 import trio
 
 from providers.overlay import hardlinks, marks
+from providers.overlay.ahead import Ahead
+from providers.overlay.copydata import Staged, make_file, open_source
 from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.origin import origin_note
-from providers.overlay.partial import PARTIAL_MIN_BYTES, partial_for, read_fully
 from providers.overlay.union import Union
 from providers.overlay.upper import ROOT, Upper
 from vfsd.errors import fail
@@ -34,8 +35,6 @@ from vfsd.provider import Entry, Handle, Identity, Node, Provider, SetAttr, Stat
 
 log = logging.getLogger(__name__)
 
-CHUNK = 128 << 10
-ZEROS = bytes(CHUNK)
 NOREPLACE = 1
 SETID = stat_module.S_ISUID | stat_module.S_ISGID
 Xattrs = Sequence[tuple[bytes, bytes]]
@@ -63,10 +62,12 @@ async def upper_directory(union: Union, node: OverlayNode) -> Node:
     return upper
 
 
-async def bring_up(union: Union, node: OverlayNode, *, limit_bytes: int | None = None) -> Node:
+async def bring_up(
+    union: Union, node: OverlayNode, *, limit_bytes: int | None = None, ahead: Ahead | None = None
+) -> Node:
     """Return the file's place in the upper; it is copied there unless it is there already.
 
-    Of its data only the first `limit_bytes` are wanted. ESTALE, ENOSPC, EIO.
+    Of its data only the first `limit_bytes` are wanted; `ahead` may have them. ESTALE, ENOSPC, EIO.
     """
     upper = union.need_upper()
     union.refresh(node)
@@ -75,20 +76,40 @@ async def bring_up(union: Union, node: OverlayNode, *, limit_bytes: int | None =
     if not node.below:
         raise fail(errno.ESTALE)
     source = node.below[0]
-    stat = union.shown(node, await source.layer.provider.getattr(source.node))
-    if stat.nlink == 0:
-        node.removed = True
-    in_lower = node is not union.root and node.parent is not None and not node.removed
-    if in_lower:
-        assert node.parent is not None
-        await upper_directory(union, node.parent)
-    stage = upper.stage()
+    # A file that is open is reached without its name, for its attributes and all the rest.
+    origin = None if ahead is None else ahead.take_origin(source)
+    if origin is None and limit_bytes != 0:
+        origin = await open_source(node, source)
     try:
-        copy = await _staged(union, upper, stage, node, source, stat, limit_bytes)
-        await _publish(union, upper, stage, node, copy, stat)
+        if origin is None:
+            stat = await source.layer.provider.getattr(source.node)
+        else:
+            stat = await origin.getattr()
+        stat = union.shown(node, stat)
+        if stat.nlink == 0:
+            node.removed = True
+        in_lower = node is not union.root and node.parent is not None and not node.removed
+        if in_lower:
+            assert node.parent is not None
+            await upper_directory(union, node.parent)
+        staged = None if ahead is None else ahead.take_staged(stat)
+        stage = upper.stage() if staged is None else staged.stage
+        try:
+            copy = await _staged(
+                union, upper, stage, node, source, origin, stat, limit_bytes, staged
+            )
+            if origin is not None:
+                read, origin = origin, None
+                await read.release()
+            await _publish(union, upper, stage, node, copy, stat)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await upper.discard(stage)
+            raise
     except BaseException:
-        with trio.CancelScope(shield=True):
-            await upper.discard(stage)
+        if origin is not None:
+            with trio.CancelScope(shield=True):
+                await origin.release()
         raise
     union.copied_up += 1
     if upper.seals:
@@ -139,27 +160,29 @@ async def _staged(
     stage: bytes,
     node: OverlayNode,
     source: Below,
+    origin: Handle | None,
     stat: Stat,
     limit_bytes: int | None,
+    staged: Staged | None,
 ) -> Node:
-    """Make the whole copy in the work directory."""
+    """Make the whole copy in the work directory; `staged` has its data already."""
     provider, work = upper.provider, upper.work
     owner = Identity(stat.uid, stat.gid)
     kind = node.kind
     entry: Entry
     if kind == stat_module.S_IFREG:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        entry, handle = await provider.create(work, stage, stat.mode & 0o777, flags, owner)
+        if staged is None:
+            cancellable = union.turn.cancellable
+            staged = await make_file(
+                union, upper, stage, source, origin, stat, limit_bytes, cancellable
+            )
         try:
-            kept = await _copy_data(union, upper, source, stat, entry.node, handle, limit_bytes)
-            if upper.syncs and stat.size:
-                # Or a power failure might leave the name, and not the data.
-                await handle.fsync(datasync=True)
-            # While the copy is open, for the same reason as its source's are read then.
-            await _copy_attributes(union, provider, node, kept, stat, entry)
+            # While both are open: files of the host are then reached without their names.
+            kept = await _xattrs_of(source)
+            await _copy_attributes(union, provider, node, kept, stat, staged.entry)
         finally:
-            await handle.release()  # where it may suspend, the turn shields it
-        return entry.node
+            await staged.handle.release()  # where it may suspend, the turn shields it
+        return staged.entry.node
     if kind == stat_module.S_IFDIR:
         entry = await provider.mkdir(work, stage, stat.mode & 0o7777, owner)
     elif kind == stat_module.S_IFLNK:
@@ -215,70 +238,3 @@ async def _copy_xattr(provider: Provider, copy: Node, name: bytes, value: bytes)
         # What the upper has no place for, or only root may set; a user's own must not get lost.
         if name.startswith(b"user.") or error.errno not in UNKEPT:
             raise
-
-
-async def _copy_data(
-    union: Union,
-    upper: Upper,
-    source: Below,
-    stat: Stat,
-    copy: Node,
-    target: Handle,
-    limit_bytes: int | None,
-) -> Xattrs:
-    """Copy what there is of data, in chunks; all zeros are left out.
-
-    Return the source's attributes, which are read while it is open: a file of the host is then
-    reached without its name.
-    """
-    size = stat.size if limit_bytes is None else min(stat.size, limit_bytes)
-    if not size:
-        return await _xattrs_of(source)
-    await check_not_metacopy(source)
-    if upper.partial and size >= PARTIAL_MIN_BYTES:
-        await upper.provider.setattr(copy, SetAttr(size=size), ROOT)
-        union.partial[copy.number] = partial_for(source, size)
-        return await _xattrs_of(source)
-    origin = await source.layer.provider.open(source.node, os.O_RDONLY, ROOT)
-    union.turn.cancellable(True)
-    try:
-        await copy_range(origin, target, 0, size)
-        kept = await _xattrs_of(source)
-    except BaseException:
-        union.turn.cancellable(False)
-        with trio.CancelScope(shield=True):
-            await origin.release()
-        raise
-    union.turn.cancellable(False)
-    await origin.release()
-    union.copied_bytes += size
-    if size % CHUNK == 0 or (await target.getattr()).size < size:
-        await upper.provider.setattr(copy, SetAttr(size=size), ROOT)
-    return kept
-
-
-async def copy_range(source: Handle, target: Handle, start: int, end: int) -> None:
-    """Copy a range, without what is all zeros where the target has a hole."""
-    while start < end:
-        piece = await read_fully(source, start, min(CHUNK, end - start))
-        if not piece:
-            return  # it shrank meanwhile; the rest reads as zeros
-        if piece != ZEROS[: len(piece)]:
-            done = 0
-            while done < len(piece):
-                done += await target.write(start + done, piece[done:])
-        start += len(piece)
-
-
-async def check_not_metacopy(source: Below) -> None:
-    """Raise EOPNOTSUPP for a file of which the layer has the attributes only."""
-    layer = source.layer
-    if layer.bottom or not layer.tag or not layer.provider.traits.xattrs:
-        return
-    if await marks.has(layer.provider, source.node, marks.METACOPY):
-        log.error(
-            "a lower layer of %s holds a file without its data (metacopy=on), which is not "
-            "supported; copy the layer's files up with 'touch' before it is used",
-            layer.provider.describe(),
-        )
-        raise fail(errno.EOPNOTSUPP)

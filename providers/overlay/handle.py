@@ -14,7 +14,9 @@ import errno
 import os
 import stat as stat_module
 
-from providers.overlay.copyup import bring_up, check_not_metacopy
+from providers.overlay.ahead import Ahead
+from providers.overlay.copydata import check_not_metacopy
+from providers.overlay.copyup import bring_up
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.partial import Partial, read_fully, read_mixed
 from providers.overlay.union import Union
@@ -123,8 +125,8 @@ class OverlayHandle(Handle):
             or upper.paused is not None
         ):
             # Both in one turn, and no step between that and the write: no seal comes in between.
-            async with union.turn:
-                await bring_up(union, node)
+            async with Ahead(union, node) as ahead, union.turn:
+                await bring_up(union, node, ahead=ahead)
                 inner = await self._follow()
         if union.partial and self._partial() is not None:
             return await self._write_partial(offset, data, back)
@@ -210,9 +212,9 @@ async def open_node(union: Union, node: OverlayNode, flags: int, caller: Caller)
             provider, inner = union.reading(node)
             if node.kind != stat_module.S_IFREG:
                 return await provider.open(inner, os.O_RDONLY, caller)  # which refuses
-            async with union.turn:
-                limit = 0 if flags & os.O_TRUNC else None
-                await bring_up(union, node, limit_bytes=limit)
+            limit = 0 if flags & os.O_TRUNC else None
+            async with Ahead(union, node, limit) as ahead, union.turn:
+                await bring_up(union, node, limit_bytes=limit, ahead=ahead)
     if node.upper is None and not node.below:
         raise fail(errno.ESTALE)
     return await _open_there(union, node, flags, caller)

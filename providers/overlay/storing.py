@@ -11,7 +11,7 @@ import os
 import trio
 
 from providers.overlay import merge
-from providers.overlay.copyup import copy_range
+from providers.overlay.copydata import copy_range
 from providers.overlay.making import locate, name_up
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union

@@ -13,6 +13,8 @@ import stat as stat_module
 from collections.abc import Callable
 from typing import NamedTuple
 
+import trio
+
 from providers.overlay.layers import Below, Layer, Lowers
 from providers.overlay.marks import Flavour
 from providers.overlay.nodes import NodeTable, OverlayNode
@@ -61,6 +63,8 @@ class Union:
         self.partial: dict[int, Partial] = {}
         """Large files of which the untouched ranges are still the lower's, by upper number."""
         self.turn = Turn(suspends=upper is not None and upper.provider.traits.may_block)
+        self.copying: dict[int, trio.Event] = {}
+        """Large files that are being copied up before the turn is taken (ahead.py), by number."""
         self.kept: Callable[[int], bool] = lambda number: False
         self.copied_up = 0
         self.copied_bytes = 0
