@@ -15,7 +15,8 @@ from vfsd.exitcodes import ExitCode
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"link": "deny"}, "no option 'link'; it knows links, threads, guard"),
+        ({"link": "deny"}, "no option 'link'; did you mean 'links'?"),
+        ({"symbolic": "deny"}, "no option 'symbolic'; it knows links, threads, guard"),
         ({"links": "allow"}, "links=allow is not understood"),
         ({"links": "map"}, "links=map is not understood"),
         ({"links": "map="}, "an absolute PREFIX"),
@@ -27,6 +28,7 @@ from vfsd.exitcodes import ExitCode
         ({"threads": "4"}, "threads=auto or always or never"),
         ({"guard": "none"}, "guard=auto or openat2 or walk"),
         ({"watch": "on"}, "watch=auto or off"),
+        ({"native": "on"}, "native=auto or off"),
     ],
 )
 def test_wrong_options_are_named(options, words):
