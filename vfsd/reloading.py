@@ -4,6 +4,10 @@ Only what changed is changed, and what is in use stays: an attachment with open 
 it is, and said so. Attachments that somebody made by hand are nobody's but theirs. All that is
 new is opened before anything old goes, so that a source that is not there changes nothing.
 
+A tree that is kept (`persist`) has one user at a time. One whose attachment differs, or that is to
+stand at another prefix, is detached first, which stores it, and then opened again; if that fails it
+goes back to where and how it was.
+
 What it is *not*: reading the file (vfsd/configfile), or attaching itself (daemon.py).
 
 Concurrency: `start` and `follow` are called by one task, one after the other.
@@ -90,21 +94,23 @@ class Configured:
         replaced = [each for each in new if each not in limited]
         going = [prefix for prefix in there if prefix not in wanted]
         going += [each.prefix for each in replaced if each.prefix in there]
-        opened = await self._open_all(replaced)
+        held = {name: prefix for prefix in going if (name := _name(there[prefix])) is not None}
+        again = {each.prefix: held[name] for each in replaced if (name := _name(each)) in held}
+        opened = await self._open_all([each for each in replaced if each.prefix not in again])
         for prefix in [prefix for prefix in known if prefix not in wanted and prefix not in there]:
             del self._made[prefix]
         for each in limited:
             self._limit(each)
         # An inner one before the one that it stands on.
         kept = [prefix for prefix in sorted(going, reverse=True) if not await self._detach(prefix)]
-        for each, provider in opened:
-            if each.prefix in kept:
-                await self._host.discard(provider)
-                continue
-            try:
-                await self._attach(each, provider)
-            except (UserError, OSError) as error:
-                log.error("%s was not attached: %s", os.fsdecode(each.prefix), error)
+        for each in replaced:
+            if each.prefix in again:
+                if not {each.prefix, again[each.prefix]} & set(kept):
+                    await self._attach_again(each, there[again[each.prefix]])
+            elif each.prefix in kept:
+                await self._host.discard(opened[each.prefix])
+            else:
+                await self._try_to_attach(each, opened[each.prefix])
         self._follow_mount(config)
 
     # -- inside ---------------------------------------------------------------------------
@@ -121,16 +127,35 @@ class Configured:
                 f"{os.fsdecode(config.prefix)}: {error.message}", error.exit_code
             ) from error
 
-    async def _open_all(self, configs: list[AttachConfig]) -> list[tuple[AttachConfig, Provider]]:
-        opened: list[tuple[AttachConfig, Provider]] = []
+    async def _open_all(self, configs: list[AttachConfig]) -> dict[bytes, Provider]:
+        opened: dict[bytes, Provider] = {}
         try:
             for each in configs:
-                opened.append((each, await self._open(each)))
+                opened[each.prefix] = await self._open(each)
         except BaseException:
-            for _, provider in opened:
+            for provider in opened.values():
                 await self._host.discard(provider)
             raise
         return opened
+
+    async def _try_to_attach(self, config: AttachConfig, provider: Provider) -> bool:
+        try:
+            await self._attach(config, provider)
+        except (UserError, OSError) as error:
+            log.error("%s was not attached: %s", os.fsdecode(config.prefix), error)
+            return False
+        return True
+
+    async def _attach_again(self, config: AttachConfig, old: AttachConfig) -> None:
+        """Attach a kept tree that was detached a moment ago, in its new way or else the old."""
+        for each in (config, old):
+            try:
+                provider = await self._open(each)
+            except (UserError, OSError) as error:
+                log.error("a kept tree was not opened again: %s", error)
+            else:
+                if await self._try_to_attach(each, provider):
+                    return
 
     async def _attach(self, config: AttachConfig, provider: Provider) -> None:
         attachment = await self._host.attach_provider(
@@ -173,6 +198,11 @@ class Configured:
             )
         kept = {name: getattr(old, name) for name in named}
         self._config = dataclasses.replace(config, **kept)
+
+
+def _name(config: AttachConfig) -> str | None:
+    """Return under which name its tree is kept, if it is."""
+    return None if config.persist is None else config.persist.name
 
 
 def _only_limits(old: AttachConfig | None, new: AttachConfig) -> bool:
