@@ -32,33 +32,40 @@ def main(verb: str, arguments: list[str]) -> int:
     verbs = parser.add_subparsers(dest="what", required=True, metavar="VERB")
     check = verbs.add_parser("check", help="say what is wrong with files, by file, line and key")
     check.add_argument("files", nargs="*", metavar="FILE", help="default: yours and the project's")
+    check.add_argument("--json", action="store_true", help="as a JSON array")
     show = verbs.add_parser("show", help="show what holds, with what stands in no file")
     show.add_argument("file", nargs="?", metavar="FILE", help="default: what 'vfsd run' goes by")
     show.add_argument("--json", action="store_true", help="as JSON")
     given = parser.parse_args(arguments)
     if given.what == "check":
-        return _check(given.files)
+        return _check(given.files, as_json=given.json)
     shown = _run_defaults() if given.file is None else _mount(read(named_file(given.file)))
     print(json.dumps(shown, indent=2) if given.json else "\n".join(_toml(shown)))
     return ExitCode.OK
 
 
-def _check(names: list[str]) -> int:
+def _check(names: list[str], *, as_json: bool) -> int:
     files = [named_file(name) for name in names] or _usual_files()
-    code = ExitCode.OK
+    code, found = ExitCode.OK, []
     for path in files:
+        refused: tuple[str, ...] = ()
+        wrong = ""
         try:
             file = read(path)
             mount_config(file, directory_of(file) or "/", {})
             if not names and path == project_file(os.getcwd()):
-                for refusal in running.project_defaults(file).refused:
-                    print(f"vfsd: {refusal}", file=sys.stderr)
+                refused = running.project_defaults(file).refused
         except UserError as error:
-            print(f"vfsd: {error.message}", file=sys.stderr)
-            code = error.exit_code
-        else:
-            print(f"{path}: in order")
-    if not files:
+            wrong, code = error.message, error.exit_code
+        found.append({"file": path, "in_order": not wrong, "wrong": wrong, "passed_over": refused})
+        if not as_json:
+            for each in filter(None, (*refused, wrong)):
+                print(f"vfsd: {each}", file=sys.stderr)
+            if not wrong:
+                print(f"{path}: in order")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif not files:
         print("there is no configuration file")
     return code
 

@@ -12,6 +12,7 @@ Sources: systemctl(1), systemd.unit(5), loginctl(1).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -34,6 +35,9 @@ VERBS = {
     "uninstall": "stop it, and start it at login no more",
 }
 
+SHOWN = ("ActiveState", "SubState", "StatusText", "Result", "MainPID", "NRestarts", "UnitFileState")
+"""What `status --json` tells: properties as systemctl(1) names them."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 """What an instance may be called without being escaped."""
 
@@ -49,6 +53,8 @@ def main(verb: str, arguments: list[str]) -> int:
         each.add_argument("name", help="of a configuration, ~/.config/vfsd/NAME.toml")
         if what == "install":
             each.add_argument("--no-start", action="store_true", help="do not start it now")
+        if what == "status":
+            each.add_argument("--json", action="store_true", help="as JSON")
         if what == "logs":
             each.add_argument("-f", "--follow", action="store_true", help="go on showing")
             each.add_argument("-n", "--lines", type=int, default=100, help="the last N (100)")
@@ -70,6 +76,9 @@ def main(verb: str, arguments: list[str]) -> int:
         # --quiet: that there are other people's logs as well helps nobody here.
         words = ("--quiet", "--user-unit", instance, f"--lines={given.lines}")
         return _passed_on("journalctl", *words, *more)
+    if given.what == "status" and given.json:
+        print(json.dumps(_properties(instance), indent=2))
+        return ExitCode.OK
     if given.what == "status":
         return _passed_on("systemctl", "--user", "--no-pager", "status", instance)
     _systemctl(given.what, instance)
@@ -116,6 +125,13 @@ def _uninstall(instance: str) -> int:
         (unit.directory() / unit.NAME).unlink(missing_ok=True)
         _systemctl("daemon-reload")
     return ExitCode.OK
+
+
+def _properties(instance: str) -> dict[str, str]:
+    """Return how a service is, in the words of systemd; one that is not there is inactive."""
+    shown = _systemctl("show", *(f"--property={each}" for each in SHOWN), instance)
+    pairs = (line.partition("=") for line in shown.splitlines())
+    return {name: value for name, _, value in pairs}
 
 
 def _systemctl(*arguments: str) -> str:
