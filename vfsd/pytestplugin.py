@@ -32,6 +32,7 @@ def vfsd_mount() -> Iterator[Callable[..., Mount]]:
     with ExitStack() as stack:
 
         def start(*arguments: object, **named: object) -> Mount:
+            # Passed on as they are; `mount` has the types.
             return stack.enter_context(mount(*arguments, **named))  # type: ignore[arg-type]
 
         yield start

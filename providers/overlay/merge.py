@@ -320,7 +320,7 @@ async def find_many(
         raise fail(errno.ENOTDIR)
     union.refresh(parent)
     found: list[Entry | None] = [None] * len(names)
-    asking = range(len(names))
+    asking: Sequence[int] = range(len(names))
     if parent.upper is not None:
         entries = await union.upper_provider.lookup_many(parent.upper, names)
         missing: list[int] = []
@@ -331,7 +331,7 @@ async def find_many(
                 found[place] = await in_upper(union, parent, names[place], entry)
         if not parent.below:
             return found
-        asking = missing  # type: ignore[assignment]
+        asking = missing
     stack = parent.below
     if len(stack) == 1 and stack[0].layer.bottom:
         layer, directory, _ = stack[0]

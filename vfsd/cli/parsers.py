@@ -99,12 +99,14 @@ def _taken(act: Callable[[], Any]) -> argparse.ArgumentParser:
         raise _Taken(parser)
 
     own = argparse.ArgumentParser.parse_args
+    # For a moment, and back below: that is how the parser is taken.
     argparse.ArgumentParser.parse_args = take  # type: ignore[assignment]
     try:
         act()
     except _Taken as taken:
         return taken.parser
     finally:
+        # As it was.
         argparse.ArgumentParser.parse_args = own  # type: ignore[method-assign]
     raise AssertionError("a verb read no arguments")
 

@@ -52,6 +52,7 @@ def mount_config(
             settings["hot_loop"] = file.mount["loop"] == "hot"
         settings |= _provider(file, ("provider",), file.provider)
         settings["attachments"] = _attachments(file)
+    # mypy cannot know which field a name that is only known here is for; keys.py checked each.
     config = MountConfig(mountpoint, **{**settings, **fields})  # type: ignore[arg-type]
     _check_names(file, config)
     return config
@@ -71,6 +72,7 @@ def _attachments(file: ConfigFile) -> tuple[AttachConfig, ...]:
             raise file.wrong((*path, "prefix"), f"{os.fsdecode(prefix)} is attached twice")
         if "source" not in values:
             raise file.wrong(path, "has no source; write what is to be attached")
+        # As above.
         found[prefix] = AttachConfig(prefix, **_provider(file, path, values))  # type: ignore[arg-type]
     # An outer one before those that stand on it.
     return tuple(found[prefix] for prefix in sorted(found))

@@ -133,6 +133,7 @@ def _checker(hint: object) -> tuple[Check, str]:
 def _table(kind: type[Verb]) -> dict[str, _Field]:
     hints = get_type_hints(kind)
     table = {}
+    # Each verb is a dataclass, and the class they have in common is not.
     for field in fields(kind):  # type: ignore[arg-type]
         check, wanted = _checker(hints[field.name])
         is_sequence = get_origin(hints[field.name]) is tuple

@@ -115,6 +115,7 @@ class Meter:
             self._after(kind, reply)
             return reply
 
+        # A function takes attributes, which its type does not tell.
         measured.measures = True  # type: ignore[attr-defined]
         return measured
 

@@ -119,6 +119,7 @@ class _Slice(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # io calls it with these two; typeshed's type is any writable buffer, which cannot be sliced.
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         self._file.seek(self._offset)
         data = self._file.read(min(len(buffer), self._left))

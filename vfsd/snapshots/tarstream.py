@@ -243,6 +243,7 @@ class _Raw(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # io calls it with these two; typeshed's type is any writable buffer, which cannot be sliced.
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         data = self._source.read(len(buffer))
         buffer[: len(data)] = data

@@ -94,6 +94,7 @@ def test_without_trio(project, engine):
             process.stdin.close()
             assert process.stdout.read() == b"through"
         with pytest.raises(TypeError):
+            # What the test is about.
             sandbox.run("true")  # type: ignore[arg-type]
     with pytest.raises(RuntimeError):
         sandbox.run(["true"])

@@ -177,6 +177,7 @@ async def test_a_large_write_from_another_buffer_type_is_kept_safe(provider):
     await put(provider, b"file")
     handle = await open_at(provider, b"file", os.O_RDWR)
     buffer = bytearray(b"before")
+    # What the test is about.
     await handle.write(0, buffer)  # type: ignore[arg-type]
     buffer[:] = b"AFTER!"
     assert bytes(await handle.read(0, 10)) == b"before"

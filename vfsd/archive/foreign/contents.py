@@ -217,6 +217,7 @@ class _ZipLzma:
             if len(self._head) < 4 + size:
                 return b""
             # The same as zipfile reads: an alone-format decoder for raw properties.
+            # typeshed has no private functions.
             properties = lzma._decode_filter_properties(  # type: ignore[attr-defined]
                 lzma.FILTER_LZMA1, self._head[4 : 4 + size]
             )

@@ -12,6 +12,8 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+
+# typeshed leaves out the errors by which tarfile itself tells what is wrong with a header.
 from tarfile import (  # type: ignore[attr-defined]
     InvalidHeaderError,
     ReadError,
