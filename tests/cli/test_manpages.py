@@ -31,8 +31,23 @@ def test_mandoc_has_nothing_to_complain_of(written):
         text=True,
         check=False,
     )
+    # A date would be that of the version, and one that is not released has none.
     complaints = [line for line in done.stdout.splitlines() if "missing date" not in line]
     assert complaints == []
+
+
+def test_groff_has_nothing_to_complain_of(written):
+    """With every warning that it knows, as `man` shows a page on most machines."""
+    groff = shutil.which("groff")
+    assert groff, "groff is needed to check the manual pages; scripts/setup --test installs it"
+    for page in sorted(written.iterdir()):
+        done = subprocess.run(
+            [groff, "-man", "-ww", "-T", "utf8", "-z", page],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (page.name, done.stderr) == (page.name, "")
 
 
 def test_they_say_what_help_says(written):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.install.commands import blocks
 from tests.service.manager import ROOT, SYSTEMD, Manager
 
 pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.systemd]
@@ -60,6 +61,10 @@ def test_it_is_ready_when_the_mount_answers_and_gone_after_stop(work):
     assert work.show(INSTANCE, "ActiveState") == "active"
     assert work.sh("cat tree/src/a") == "hello\n"
     assert "active (running)" in work.vfsd("service", "status", "work")
+    told = json.loads(work.vfsd("service", "status", "work", "--json"))
+    assert told["ActiveState"] == "active"
+    assert told["StatusText"] == "the mount answers"
+    assert told["MainPID"] == work.show(INSTANCE, "MainPID")
     work.vfsd("service", "stop", "work")
     assert work.show(INSTANCE, "Result") == "success"
     assert mounts(work) == ""
@@ -183,6 +188,18 @@ def test_reload_follows_the_file(work):
     work.wait("the attachment", lambda: "more" in work.sh("ls tree"))
     assert work.show(INSTANCE, "MainPID") == pid
     assert work.show(INSTANCE, "ActiveState") == "active"
+
+
+def test_what_the_document_shows_works(manager):
+    (block,) = [each for each in blocks() if each.first == "vfsd service install work"]
+    manager.sh("mkdir -p src")
+    write(manager, "")
+    for line in block.text.splitlines():
+        program, *words = line.partition("#")[0].split()
+        assert program == "vfsd"
+        manager.vfsd(*words)
+    assert manager.show(INSTANCE, "LoadState") == "not-found"
+    assert mounts(manager) == ""
 
 
 def test_a_bad_file_is_not_tried_again_and_again(work):
