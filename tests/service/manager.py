@@ -144,7 +144,7 @@ class Manager:
             check=False,
         )
         if check:
-            assert done.returncode == 0, (script, done.stderr, self.told())
+            assert done.returncode == 0, (script, done.stdout, done.stderr, self.told())
         return done.stdout + done.stderr
 
     def vfsd(self, *arguments: str, check: bool = True) -> str:
