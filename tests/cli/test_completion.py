@@ -126,3 +126,74 @@ def test_every_verb_and_option_is_in_what_is_taken():
         assert each.summary
         for flag in each.flags:
             assert flag.text, (each.verb, flag)
+
+
+def offered_by_bash(scripts):
+    """Return, by verb, what bash offers after a dash; one shell for all of them."""
+    body = """
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        _vfsd vfsd - "${COMP_WORDS[COMP_CWORD-1]}"
+        for each in "${COMPREPLY[@]}"; do printf '%s\\t%s\\n' "$verb" "$each"; done
+    """
+    steps = [
+        f"verb='{words.verb}'; COMP_WORDS=(vfsd {words.verb} -)\n{body}" for words in everything()
+    ]
+    return by_verb(run(scripts, "bash", "--norc", "-c", f"source {scripts}/bash\n{''.join(steps)}"))
+
+
+def offered_by_fish(scripts):
+    steps = [
+        f"for each in (complete -C 'vfsd {words.verb} -'; complete -C 'vfsd {words.verb} --')\n"
+        f"    printf '%s\\t%s\\n' '{words.verb}' $each\nend\n"
+        for words in everything()
+    ]
+    script = f"source {scripts}/fish\n{''.join(steps)}"
+    return by_verb(run(scripts, "fish", "--no-config", "-c", script))
+
+
+def offered_by_zsh(scripts):
+    """zsh's own function is asked, which is given what `_arguments` is told of each option."""
+    steps = [
+        f"words=(vfsd {words.verb} -); CURRENT=$#words; told='{words.verb}'; _vfsd\n"
+        for words in everything()
+    ]
+    script = f"""
+        compdef() {{ : }}
+        _describe() {{ : }}
+        _arguments() {{
+            for each in "$@"; do printf '%s\\t%s\\n' "$told" "${{${{each#\\*}}%%\\[*}}"; done
+        }}
+        source {scripts}/zsh
+        {"".join(steps)}
+    """
+    return by_verb(run(scripts, "zsh", "-f", "-c", script))
+
+
+def by_verb(lines):
+    found = {}
+    for line in lines:
+        verb, word, *_ = line.split("\t")
+        found.setdefault(verb, set()).add(word)
+    return found
+
+
+@pytest.mark.parametrize("offered", [offered_by_bash, offered_by_fish, offered_by_zsh])
+def test_every_option_of_every_verb_is_offered(scripts, offered):
+    found = offered(scripts)
+    missing = {
+        (words.verb, name)
+        for words in everything()
+        for flag in words.flags
+        for name in flag.names
+        if name not in found.get(words.verb, set())
+    }
+    assert missing == set()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_choice_of_every_option_is_offered(scripts, shell):
+    for words in everything():
+        for flag in words.flags:
+            if flag.choices:
+                line = f"vfsd {words.verb} {flag.names[-1]} "
+                assert set(flag.choices) <= set(SHELLS[shell](scripts, line)), line

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 from vfsd.cli import snapshot
 from vfsd.cli.main import VERBS
 from vfsd.cli.runoptions import GROUPS
+from vfsd.cli.runpolicy import ENGINES
 from vfsd.nearest import nearest
 
 
@@ -137,7 +138,12 @@ def _words(verb: str, summary: str, parser: argparse.ArgumentParser) -> Words:
 
 def _run(summary: str) -> Words:
     flags = tuple(
-        Flag((option.name, "-h") if option.name == "--help" else (option.name,), *option[1:3])
+        Flag(
+            (option.name, "-h") if option.name == "--help" else (option.name,),
+            option.value,
+            option.text,
+            ENGINES if option.name == "--engine" else (),
+        )
         for _, options in GROUPS
         for option in options
     )
