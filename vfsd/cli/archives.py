@@ -25,6 +25,7 @@ from vfsd.cli.progress import ProgressBar
 from vfsd.control.transfer import Progress
 from vfsd.errors import UserError, fail
 from vfsd.exitcodes import ExitCode
+from vfsd.snapshots.patch import KINDS
 from vfsd.snapshots.quoting import shown
 
 TOLD_MAX = 20
@@ -145,16 +146,6 @@ def _tell(lines: list[str]) -> None:
 
 
 # -- list ---------------------------------------------------------------------------------
-
-KINDS = {
-    stat_module.S_IFREG: "file",
-    stat_module.S_IFDIR: "directory",
-    stat_module.S_IFLNK: "symlink",
-    stat_module.S_IFIFO: "fifo",
-    stat_module.S_IFSOCK: "socket",
-    stat_module.S_IFCHR: "character device",
-    stat_module.S_IFBLK: "block device",
-}
 
 
 def _list(arguments: list[str]) -> int:

@@ -8,6 +8,7 @@ import sys
 
 from vfsd.cli.options import absolute, key_values
 from vfsd.cli.paths import Connections
+from vfsd.client import Attached
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 
@@ -55,12 +56,14 @@ def _attach(arguments: list[str]) -> int:
             )
         except OSError as error:
             raise explained(error, given.prefix, place) from error
-    if attached.hides:
-        print(
-            f"vfsd: files that were in {given.prefix} are hidden until it is detached",
-            file=sys.stderr,
-        )
+    tell_hidden(attached, given.prefix)
     return ExitCode.OK
+
+
+def tell_hidden(attached: Attached, prefix: str) -> None:
+    """Tell of files that stood at the prefix before, if there are any."""
+    if attached.hides:
+        print(f"vfsd: files that were in {prefix} are hidden until it is detached", file=sys.stderr)
 
 
 def _detach(arguments: list[str]) -> int:

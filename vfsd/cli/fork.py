@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from vfsd.cli.attach import check_below, explained
+from vfsd.cli.attach import check_below, explained, tell_hidden
 from vfsd.cli.paths import Connections
 from vfsd.client import Attached, Client
 from vfsd.errors import UserError
@@ -34,11 +33,7 @@ def main(verb: str, arguments: list[str]) -> int:
             attached = _fork(connections, client, given.source, place)
         except OSError as error:
             raise explained(error, given.prefix, place) from error
-    if attached.hides:
-        print(
-            f"vfsd: files that were in {given.prefix} are hidden until it is detached",
-            file=sys.stderr,
-        )
+    tell_hidden(attached, given.prefix)
     return ExitCode.OK
 
 
