@@ -16,6 +16,8 @@ Data = bytes | bytearray | memoryview
 """What a chunk is kept as; a memoryview is always one of a larger write's `bytes`."""
 VIEW_MIN = 16 * 1024
 """Slices from here on are given out as views; below, a copy is cheaper."""
+ZEROS = bytes(CHUNK)
+"""What is read from a chunk that is not stored: clearing new memory each time takes longer."""
 
 
 class Chunk:
@@ -56,7 +58,7 @@ def cut(data: Data, start: int, stop: int) -> bytes | memoryview:
             return memoryview(data)[start:stop]
         return bytes(data[start:stop])
     if start >= stored:
-        return bytes(stop - start)
+        return ZEROS if stop - start == CHUNK else bytes(stop - start)
     with memoryview(data) as view:
         return bytes(view[start:]) + bytes(stop - stored)
 
