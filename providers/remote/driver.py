@@ -139,11 +139,11 @@ def _kinds(registry: Any, url: str) -> list[Any]:  # noqa: ANN401
 
 def _made(core: Any, registry: Any, url: str, options: dict[str, Any]) -> tuple[Any, Any]:  # noqa: ANN401
     try:
-        return core.url_to_fs(url, **options)  # type: ignore[no-any-return]
+        return core.url_to_fs(url, **options)  # type: ignore[no-any-return]  # it has no types
     except TypeError:
         # Some drivers take no options that they do not know.
         del options["use_listings_cache"]
-        return core.url_to_fs(url, **options)  # type: ignore[no-any-return]
+        return core.url_to_fs(url, **options)  # type: ignore[no-any-return]  # it has no types
 
 
 def _wrapped(fs: Any) -> list[Any]:  # noqa: ANN401

@@ -81,6 +81,7 @@ class Flight(Generic[V]):
         await self._done.wait()
         if self._errno is not None:
             raise fail(self._errno)
+        # There is one, as it is done and has no errno.
         return self._value  # type: ignore[return-value]
 
 

@@ -61,6 +61,7 @@ def parse_options(options: Mapping[str, str]) -> Options:
             values[name] = parse(text.strip())
         except ValueError:
             raise _refusal(f"{key}={text} is not understood; write {example}") from None
+    # Each was parsed to its own type.
     parsed = Options(**values, storage=storage)  # type: ignore[arg-type]
     if parsed.cache < 2 * parsed.block:
         raise _refusal(

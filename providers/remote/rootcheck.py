@@ -50,8 +50,8 @@ async def check_root(calls: Calls, layout: Layout) -> list[dict[str, object]]:
         )
     if len(infos) == 1 and infos[0].get("type") == "directory" and names == ["."]:
         layout.descend(".")  # a tar of a directory, made from inside it
-        return await calls.ask("listing it", "ls", ".", detail=True)  # type: ignore[no-any-return]
-    return infos  # type: ignore[no-any-return]
+        return await calls.ask("listing it", "ls", ".", detail=True)  # type: ignore[no-any-return]  # it has no types
+    return infos  # type: ignore[no-any-return]  # it has no types
 
 
 async def _page(calls: Calls, place: str) -> list[dict[str, object]]:
