@@ -21,6 +21,7 @@ ELSEWHERE = {
     "make install PREFIX=$HOME/.local": "test_newcomer.py",
     "vfsd run --net --save warm -- sh -c": "test_newcomer.py",
     "vfsd service install work": "tests/service/test_systemd.py",
+    "vfsd attach fsspec:": "tests/mounted/remote, against servers of its own: these are not ours",
     "make bench-peers": "test_the_benchmarks_take_what_is_shown",
     "mkdir tree project && echo one": "test_readme.py",
 }
