@@ -7,9 +7,8 @@ the methods below; each carries a syscall's name and raises `OSError` with that 
 errno. Names and link targets are `bytes`; a name never holds ``/`` or NUL, is never empty,
 ``.`` or ``..``, and doors refuse names longer than `NAME_MAX` before they ask.
 
-What this is *not*: where trees of several providers are put together (vfsd/tree.py), who may
-do what (the kernel checks modes, see vfsd/fuse/session.py), or inode numbers as the kernel
-sees them (vfsd/fuse/inodes.py).
+What this is *not*: where several trees are put together (vfsd/tree.py), who may do what (the
+kernel checks modes: vfsd/fuse/session.py), or the kernel's inode numbers (vfsd/fuse/inodes.py).
 
 **Nodes.** A `Node` is a provider's identity for a file. Two nodes with the same `number` are
 the same file, even if they are two objects. `number` is at least 1 and below 2**48, is 1 for
