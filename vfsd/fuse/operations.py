@@ -26,7 +26,7 @@ import pyfuse3
 
 from vfsd import provenance
 from vfsd.attributes import NAME_MAX, PATH_MAX, SetAttr
-from vfsd.contract import Change, Handle, Node
+from vfsd.contract import Change, Node
 from vfsd.errors import fail
 from vfsd.fuse.attrs import entry_attributes, requested_changes, statvfs_data
 from vfsd.fuse.directories import BY_INODE
@@ -35,9 +35,10 @@ from vfsd.fuse.inodes import Inode, InodeTable
 from vfsd.fuse.invalidation import Invalidator
 from vfsd.fuse.listing import Listing
 from vfsd.fuse.metering import Meter
+from vfsd.fuse.openfiles import OpenFiles
 from vfsd.fuse.replies import Replies
 from vfsd.fuse.shim import shim
-from vfsd.handles import HandleTable, OpenFile
+from vfsd.handles import HandleTable
 from vfsd.tree import Attachment, Tree, check_same
 
 NO_CHANGE, RENAME_EXCHANGE = SetAttr(), 2
@@ -65,6 +66,7 @@ class Operations(pyfuse3.Operations):
         """The listener that need not hear of what comes through here."""
         self._replies = Replies(self.inodes, self.door)
         self._listing = Listing(self.inodes, self.door)
+        self._files = OpenFiles(handles, self.inodes, self._replies, self.door)
         self.requests: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._inode = self.inodes.get
         self._open_files = handles.open_files
@@ -143,8 +145,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        # pyfuse3 does not say for which inode the kernel asks; without the shim, which does,
-        # the root provider answers.
+        # Without the shim, which tells for which inode the kernel asks, the root answers.
         ino = shim.statfs_inode() if shim is not None and shim.works else pyfuse3.ROOT_INODE
         return statvfs_data(await self._inode(ino).attachment.provider.statfs())
 
@@ -289,25 +290,14 @@ class Operations(pyfuse3.Operations):
 
     # -- files ----------------------------------------------------------------------------
 
-    async def _opened(
-        self, attachment: Attachment, node: Node, handle: Handle, flags: int
-    ) -> tuple[OpenFile, pyfuse3.FileInfo]:
-        try:
-            open_file = self.handles.add(attachment, node, handle)
-        except OSError:
-            await handle.release()
-            raise
-        return open_file, self._replies.opened(open_file, handle, flags)
-
     @handler
     async def open(self, ino: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         inode = self._inode(ino)
         attachment = inode.attachment
         with attachment.opening():
             handle = await attachment.provider.open(inode.node, flags, ctx)
-            open_file, info = await self._opened(attachment, inode.node, handle, flags)
-        if not open_file.past_cache:
-            inode.readers += 1
+            open_file, info = await self._files.add(attachment, inode.node, handle, flags)
+        self._files.count(open_file, +1)
         return info
 
     @handler
@@ -326,10 +316,9 @@ class Operations(pyfuse3.Operations):
             entry, handle = await attachment.provider.create(
                 parent.node, name, mode & 0o7777, flags, ctx
             )
-            open_file, info = await self._opened(attachment, entry.node, handle, flags)
+            open_file, info = await self._files.add(attachment, entry.node, handle, flags)
         reply = self._replies.known(parent, entry, noted)
-        if not open_file.past_cache:
-            self._inode(reply.st_ino).readers += 1
+        self._files.count(open_file, +1)
         self._tell(attachment, parent.node, name)
         return info, reply
 
@@ -347,27 +336,18 @@ class Operations(pyfuse3.Operations):
         if open_file.handle is None:
             raise fail(errno.EISDIR)
         # Pages that were changed through mmap come by any handle that writes; the shim tells.
-        if shim is not None and shim.writes_back():
-            written = await open_file.handle.write_back(offset, data)
-        else:
-            written = await open_file.handle.write(offset, data)
-        attachment, node = open_file.attachment, open_file.node
-        self._tell(attachment, node)
+        back = shim is not None and shim.writes_back()
+        write = open_file.handle.write_back if back else open_file.handle.write
+        written = await write(offset, data)
+        self._tell(open_file.attachment, open_file.node)
         if open_file.past_cache:
-            inode = self.inodes.known(attachment, node)
-            if inode is not None and inode.readers:
-                # The kernel dropped what it kept before it asked; a reader may have read since.
-                self.door.changed(attachment, Change(node))
-                await self.door.settled((attachment,))
+            await self._files.drop_outdated(open_file)
         return written
 
     @handler
     async def release(self, fh: int) -> None:
         open_file = self.handles.remove(fh)
-        if not open_file.past_cache:
-            inode = self.inodes.known(open_file.attachment, open_file.node)
-            if inode is not None:
-                inode.readers -= 1
+        self._files.count(open_file, -1)
         if open_file.handle is not None:
             await open_file.handle.release()
 
