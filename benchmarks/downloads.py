@@ -103,8 +103,8 @@ def fetched(requirement: str, folders: Sequence[str], target: Path) -> str | Non
     kept = cache_directory() / "sources" / requirement
     if not kept.is_dir():
         kept.mkdir(parents=True)
-        # With what is installed here: what a build would need is of no use.
-        fetch = ["download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary=:all:"]
+        # Only this one as source: pip asks it for its metadata, with tools that have to run.
+        fetch = ["download", "--quiet", "--no-deps", f"--no-binary={name}"]
         failure = _run([sys.executable, "-m", "pip", *fetch, "--dest", str(kept), requirement])
         if failure:
             kept.rmdir()

@@ -47,9 +47,11 @@ C_LIBRARIES = {
     "zopfli==0.2.3.post1": ("zopfli/src/zopfli",),
     "lz4==4.4.4": ("lz4libs",),
 }
-PYTEST_COMMAND = "PYTHONPATH=../site /usr/bin/python3 -m pytest -q -p no:cacheprovider tests"
+PYTEST_COMMAND = (
+    "PYTHONPATH=../site /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/test_recipes.py"
+)
 SUITE = "more-itertools==10.8.0"
-PYTEST = ("_pytest", "pytest", "pluggy", "iniconfig", "packaging", "pygments")
+PYTEST = ("_pytest", "pytest", "py.py", "pluggy", "iniconfig", "packaging", "pygments")
 
 
 class Job(NamedTuple):
@@ -106,8 +108,10 @@ def _copies_of_three(project: Path) -> None:
 def _pytest(project: Path) -> str | None:
     missing = fetched(SUITE, ("more_itertools", "tests"), project / "suite")
     site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    (project / "site").mkdir()
     for name in PYTEST:
-        shutil.copytree(site / name, project / "site" / name)
+        copy = shutil.copytree if (site / name).is_dir() else shutil.copy
+        copy(site / name, project / "site" / name)
     return missing
 
 
