@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
-from vfsd.snapshots import durable, store
+from vfsd.snapshots import durable, sealing
 
 CHANGING = (
     *("mkdir", "rename", "link", "unlink", "rmdir", "mknod", "write", "symlink"),
@@ -67,5 +67,5 @@ def _arm(call: int) -> None:
     for name in CHANGING:
         setattr(os, name, wrapped(getattr(os, name), lambda *_, **__: True))
     os.open = wrapped(os.open, lambda _path, flags, *_, **__: bool(flags & os.O_CREAT))
-    store.rename_new = wrapped(store.rename_new, lambda *_: True)
+    sealing.rename_new = wrapped(sealing.rename_new, lambda *_: True)
     durable.syncfs = wrapped(durable.syncfs, lambda _: True)

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.snapshots.killing import killed_everywhere
 from tests.unit.snapshots.storeworld import OPAQUE, WHITEOUT, World
 from vfsd.errors import UserError
-from vfsd.snapshots import store
+from vfsd.snapshots import sealing
 from vfsd.snapshots.collection import collect, remove
 from vfsd.snapshots.settling import settle
 from vfsd.snapshots.store import Store
@@ -238,5 +238,5 @@ def _failing_at(monkeypatch, call, names):
 
     for name in names:
         monkeypatch.setattr(os, name, wrapped(getattr(os, name), name))
-    monkeypatch.setattr(store, "rename_new", wrapped(store.rename_new, "rename_new"))
+    monkeypatch.setattr(sealing, "rename_new", wrapped(sealing.rename_new, "rename_new"))
     return lambda: left[0] < 0
