@@ -42,6 +42,8 @@ class Driver:
     """As it may be shown."""
     loop: AsyncLoop | None
     """Where its coroutines run; None for a driver that has none."""
+    below: AsyncLoop | None = None
+    """Where those of the driver run that an archive is read through."""
 
     @property
     def is_http(self) -> bool:
@@ -65,6 +67,10 @@ class Driver:
         if opened is not None and hasattr(opened, "close"):
             with suppress(Exception):
                 opened.close()
+        if self.below is not None and not self.below.closed:
+            with suppress(Exception):
+                _wait(self.below, _close_clients(getattr(opened, "fs", None)))
+            self.below.close()
 
 
 async def _close_clients(fs: Any) -> None:  # noqa: ANN401  fsspec has no types
@@ -103,14 +109,28 @@ def open_driver(url: str, storage: Mapping[str, object]) -> Driver:
     loop = AsyncLoop(f"vfsd {kind.__name__}") if kind.async_impl is True else None
     if loop is not None:
         options["loop"] = loop.loop
+    below = None if loop is not None else _loop_below(url, kinds, options)
     try:
         fs, root = _made(core, registry, url, options)
         _refuse(_wrapped(fs), url)
     except BaseException:
-        if loop is not None:
-            loop.close()
+        for each in (loop, below):
+            if each is not None:
+                each.close()
         raise
-    return Driver(fs, str(root), shown(url), loop if fs.async_impl is True else None)
+    return Driver(fs, str(root), shown(url), loop if fs.async_impl is True else None, below)
+
+
+def _loop_below(url: str, kinds: list[Any], options: dict[str, Any]) -> AsyncLoop | None:
+    """Give the driver below an archive a loop that ends with it: fsspec's own never does."""
+    for part, kind in list(zip(url.split("::"), kinds, strict=True))[1:]:
+        if kind.async_impl is True:
+            loop = AsyncLoop(f"vfsd {kind.__name__}")
+            protocol = part.partition("://")[0]
+            own = {"loop": loop.loop, "skip_instance_cache": True}
+            options[protocol] = {**options.get(protocol, {}), **own}
+            return loop
+    return None
 
 
 def _kinds(registry: Any, url: str) -> list[Any]:  # noqa: ANN401
