@@ -69,6 +69,7 @@ def test_what_hangs_can_be_detached_and_unmounted(web, attach, mount):
     web.hanging = {"f"}
     reader = subprocess.Popen(["cat", path / "f"], stderr=subprocess.PIPE)
     while not any(name == "f" for _, name, _ in web.asked):
+        assert reader.poll() is None, "nothing was asked for, and it ended"
         time.sleep(0.01)
     done = mount.vfsd("detach", "--lazy", str(path))
     assert (done.returncode, done.stderr) == (0, "")
