@@ -42,9 +42,15 @@ def faults():
 """
 
 
-def run(program: str) -> None:
+def need_shim() -> None:
+    """Skip without the library; where FUSE is required, that it was not built is a failure."""
     if shim_module.shim is None:
-        pytest.skip("vfsd/fuse/_shim.so is not built")
+        required = "fuse" in os.environ.get("VFSD_REQUIRE", "").split(",")
+        (pytest.fail if required else pytest.skip)("vfsd/fuse/_shim.so is not built")
+
+
+def run(program: str) -> None:
+    need_shim()
     subprocess.run([sys.executable, "-c", BEGIN + program], check=True, timeout=60)
 
 
@@ -131,8 +137,7 @@ assert shim.blocks_given() > 250
 
 @pytest.mark.fuse
 def test_a_mount_makes_memory_ready_between_writes(vfsd_mount, monkeypatch):
-    if shim_module.shim is None:
-        pytest.skip("vfsd/fuse/_shim.so is not built")
+    need_shim()
     mount = vfsd_mount()
     monkeypatch.setenv("XDG_RUNTIME_DIR", mount.environment["XDG_RUNTIME_DIR"])
     data = os.urandom(LARGEST)
