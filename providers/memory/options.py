@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.nearest import meant
+from vfsd.optionvalues import decimal, scaled, within
 
-_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _ID_MAX = (1 << 32) - 2
 """Largest uid or gid; the number above means "no change" to chown(2)."""
 _LIMIT_MAX = (1 << 63) - 1
@@ -48,44 +48,21 @@ def parse_options(source: str | None, options: Mapping[str, str]) -> Options:
 
 
 def _size(text: str) -> int:
-    digits = text.rstrip("kKmMgGtT")
-    return _within(_decimal(digits) * _FACTORS[_suffix(text, digits)], 1, _LIMIT_MAX)
-
-
-def _suffix(text: str, digits: str) -> str:
-    suffix = text[len(digits) :].lower()
-    if suffix not in _FACTORS:
-        raise ValueError(suffix)
-    return suffix
+    return within(scaled(text, "kmgt"), 1, _LIMIT_MAX)
 
 
 def _inodes(text: str) -> int:
-    digits = text.rstrip("kKmM")
-    return _within(_decimal(digits) * _FACTORS[_suffix(text, digits)], 1, _LIMIT_MAX)
+    return within(scaled(text, "km"), 1, _LIMIT_MAX)
 
 
 def _mode(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(text)
-    return _within(int(text, 8), 0, 0o7777)
+    return within(int(text, 8), 0, 0o7777)
 
 
 def _id(text: str) -> int:
-    return _within(_decimal(text), 0, _ID_MAX)
-
-
-def _decimal(text: str) -> int:
-    # int() alone would take "1_000", "+1" and other scripts' digits. Longer than any limit
-    # is refused before it is converted, which takes quadratic time.
-    if not text.isascii() or not text.isdigit() or len(text) > 20:
-        raise ValueError(text)
-    return int(text)
-
-
-def _within(value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise ValueError(value)
-    return value
+    return within(decimal(text), 0, _ID_MAX)
 
 
 def _refusal(message: str) -> UserError:

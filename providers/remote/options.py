@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.optionvalues import decimal, scaled, within
 
 FOR_DRIVER = "fs."
-_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,7 @@ def _nest(storage: dict[str, object], key: str, text: str) -> None:
 
 def _size(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        digits = text.rstrip("kKmMgG")
-        factor = _FACTORS.get(text[len(digits) :].lower())
-        if factor is None:
-            raise ValueError(text)
-        return _within(_decimal(digits) * factor, least, most)
+        return within(scaled(text, "kmg"), least, most)
 
     return parse
 
@@ -101,7 +97,7 @@ def _seconds(text: str) -> float:
     if text == "forever":
         return math.inf
     whole, dot, part = text.partition(".")
-    value = float(f"{_decimal(whole)}{dot}{_decimal(part) if dot else ''}")
+    value = float(f"{decimal(whole)}{dot}{decimal(part) if dot else ''}")
     return value if value <= 1e9 else math.inf
 
 
@@ -113,19 +109,7 @@ def _timeout(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    return _within(_decimal(text), 1, 256)
-
-
-def _decimal(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 20:
-        raise ValueError(text)
-    return int(text)
-
-
-def _within(value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise ValueError(value)
-    return value
+    return within(decimal(text), 1, 256)
 
 
 def _refusal(message: str) -> UserError:
