@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
+from vfsd.nearest import meant
 from vfsd.optionvalues import decimal, scaled, within
 
 FOR_DRIVER = "fs."
@@ -52,10 +53,9 @@ def parse_options(options: Mapping[str, str]) -> Options:
             continue
         if key not in _PARSERS:
             known = ", ".join(f"{name}=" for name in _PARSERS)
-            raise _refusal(
-                f"the fsspec provider has no option {key!r}; it knows {known}, and fs.KEY= for "
-                "what the file system itself understands"
-            )
+            otherwise = f"it knows {known}, and fs.KEY= for what the file system itself understands"
+            hint = meant(key, _PARSERS, otherwise)
+            raise _refusal(f"the fsspec provider has no option {key!r}; {hint}")
         name, parse, example = _PARSERS[key]
         try:
             values[name] = parse(text.strip())

@@ -157,3 +157,13 @@ def test_secrets_do_not_show():
 )
 def test_the_local_file_of_a_chain_is_found(source, path):
     assert chained_path(source) == path
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("cahce", "did you mean 'cache'?"), ("zzz", "it knows cache=, "), ("", "it knows cache=, ")],
+)
+def test_an_unknown_option_is_told_the_one_that_may_have_been_meant(key, words):
+    with pytest.raises(UserError, match=f"no option '{key}'; ") as caught:
+        parse_options({key: "1"})
+    assert words in caught.value.message
