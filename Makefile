@@ -20,7 +20,7 @@ demo: ## build real TypeScript and C projects on a mount, in a sandbox
 
 test: ## run all tests
 	@scripts/setup --test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python scripts/test.py
 
 check: setup ## run the linters, the type checker, and the checks of imports and documents
 	$(BIN)/ruff check .
