@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 PROGRAM = Path(__file__).with_name("loopfs.py")
 HANG_S = 60
@@ -23,13 +24,18 @@ class Server:
     """A running loopfs with a control connection."""
 
     def __init__(
-        self, loop: str, mountpoint: Path, process: subprocess.Popen, control: socket.socket
+        self,
+        loop: str,
+        mountpoint: Path,
+        process: subprocess.Popen,
+        control: socket.socket,
+        answers: IO[str],
     ):
         self.loop = loop
         self.mountpoint = mountpoint
         self.process = process
         self._control = control
-        self._answers = control.makefile("r")
+        self._answers = answers
 
     def ask(self, word: str = "report") -> dict:
         """Send a word, wait for the answer: the counts at that moment."""
@@ -76,7 +82,8 @@ def serving(tmp_path: Path, loop: str, **settings: object) -> Iterator[Server]:
     try:
         while control.connect_ex(str(control_path)) and process.poll() is None:
             pass
-        yield Server(loop, mountpoint, process, control)
+        with control.makefile("r") as answers:
+            yield Server(loop, mountpoint, process, control, answers)
     finally:
         control.close()
         process.kill()

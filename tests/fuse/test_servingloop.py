@@ -166,7 +166,10 @@ def test_polling_stops_when_it_catches_nothing(tmp_path):
             server.ask()  # the caller is busy elsewhere for longer than 1 µs
         loop = server.finish()["loop"]
         if len(os.sched_getaffinity(0)) > 1:
-            assert 8 <= loop["spins"] - loop["spin_hits"] < 200
+            # How many it catches is the machine's to say; what it may miss in a row is not.
+            tries = loop["waits"] + loop["turns"] + loop["handovers"]
+            misses = loop["spins"] - loop["spin_hits"]
+            assert 0 < misses <= 8 * (loop["spin_hits"] + 1) + tries // 64 + 1
         else:
             assert loop["spins"] == 0
 

@@ -69,7 +69,9 @@ def test_the_wheel_has_all_modules_and_the_licence(built: tuple[Path, Path]) -> 
         "providers/passthrough/_looking.so",
     }
     assert {*compiled, "vfsd/systemd/vfsd@.service"} <= inside
-    assert {name.partition("/")[0] for name in inside} == {"vfsd", "providers", info}
+    data = f"vfsd-{__version__}.data"
+    assert {name.partition("/")[0] for name in inside} == {"vfsd", "providers", info, data}
+    assert {name for name in inside if name.startswith(data)} == {f"{data}/scripts/vfsd"}
     assert licence == (ROOT / "LICENSE").read_bytes()
     assert f"\nVersion: {__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
@@ -86,7 +88,7 @@ def test_the_version_stands_in_one_place() -> None:
 
 @pytest.mark.fuse
 def test_the_wheel_works_where_it_is_installed(built: tuple[Path, Path], tmp_path: Path) -> None:
-    fresh = tmp_path / "fresh"
+    fresh = tmp_path / "fresh and spacious"
     assert run(sys.executable, "-m", "venv", "--without-pip", fresh).returncode == 0
     python = fresh / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
