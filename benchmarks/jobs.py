@@ -1,9 +1,9 @@
 """Real jobs of a few seconds each: compilers, a bundler and test runners, in one project.
 
 tsc checks the demo's project; esbuild bundles ten copies of three.js, which is its own published
-benchmark and takes it less than a second, and thirty; vitest and pytest run suites that do some work, pytest more-itertools' own; gcc
-compiles the C libraries brotli, zopfli and lz4, some fifty files. A job of a few milliseconds
-stands beside them, to show a start.
+benchmark and takes it less than a second, and thirty; vitest and pytest run suites that do some
+work, pytest more-itertools' own; gcc compiles the C libraries brotli, zopfli and lz4, some fifty
+files. A job of a few milliseconds stands beside them, to show a start.
 
 What cannot be had is said, and left out. npm and pip fetch it once, into the user's cache.
 
@@ -75,7 +75,7 @@ def prepared(project: Path) -> Iterator[Job]:
     for copies in COPIES:
         yield Job(
             f"esbuild, {copies} x three.js",
-            f"{esbuild} --bundle --minify --sourcemap three/entry{copies}.js --outfile=out/three.js",
+            f"{esbuild} --bundle --minify --sourcemap three/entry{copies}.js --outfile=out/3.js",
         )
     for suite in range(SUITES):
         text = VITEST.format(suite=suite, tests=TESTS)

@@ -102,7 +102,7 @@ def test_the_wheel_works_where_it_is_installed(built: tuple[Path, Path], tmp_pat
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     script = (
         "import vfsd, providers.memory\n"
-        "print(vfsd.__file__, providers.memory.__file__)\n"
+        "print(vfsd.__file__, providers.memory.__file__, sep='\\t')\n"
         "with vfsd.mount() as mounted:\n"
         "    (mounted.path / 'file').write_text('from the wheel')\n"
         "    print(mounted.client.read_bytes('file').decode())\n"
@@ -110,5 +110,5 @@ def test_the_wheel_works_where_it_is_installed(built: tuple[Path, Path], tmp_pat
     done = run(python, "-W", "error", "-c", script, cwd=tmp_path, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout
     where, said = done.stdout.splitlines()
-    assert all(each.startswith(f"{packages}/") for each in where.split())
+    assert all(each.startswith(f"{packages}/") for each in where.split("\t"))
     assert said == "from the wheel"
