@@ -42,12 +42,12 @@ def test_a_server_that_hangs_holds_up_nothing_else(web, attach, mount, counters)
     web.files = {"f": b"data", "g": b"data", "big": DATA}
     web.hanging = {"f", "big"}
     mount.expected_logs.append("no answer within")
-    path = attach(web.url, "timeout=1")
+    path = attach(web.url, "timeout=2")
     started = time.monotonic()
     readers = [
         subprocess.Popen([sys.executable, "-c", f"open({str(path / name)!r}).read()"],
                          stderr=subprocess.PIPE, text=True)
-        for name in ("f", "big") * 6
+        for name in ("f", "big") * 20
     ]  # fmt: skip
     (mount.path / "beside").write_bytes(b"beside")
     assert (mount.path / "beside").read_bytes() == b"beside"
