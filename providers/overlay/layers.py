@@ -105,9 +105,12 @@ class Lowers:
         return list({id(provider): provider for provider in live}.values())
 
     async def watch(self) -> None:
-        """Run the watching of each, for one holder at a time: after its end, the next one's."""
+        """Run the watching of each, for one holder at a time: after its end, the next one's.
+
+        An upper is not watched for changes; it lets directories go that nobody uses any more.
+        """
         async with self._watched, trio.open_nursery() as nursery:
-            for provider in self.changing():
+            for provider in (*self.changing(), *self.further):
                 nursery.start_soon(provider.watch)
 
     async def release(self) -> None:

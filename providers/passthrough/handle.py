@@ -50,7 +50,9 @@ _without_nowait: set[int] = set()
 class PassthroughHandle(Handle):
     """See the module; `release` ends it."""
 
-    __slots__ = ("_beside", "_flags", "_gid", "_held", "_provider", "keep_cache", "node")
+    __slots__ = (
+        *("_beside", "_flags", "_gid", "_held", "_provider", "keep_cache", "node", "past_cache"),
+    )
 
     def __init__(
         self, provider: Host, node: HostNode, held: HeldFd, flags: int, gid: int | None
@@ -64,6 +66,7 @@ class PassthroughHandle(Handle):
         self._gid = gid
         """Of whom setuid and setgid bits fall by writing; None if the host sees to it."""
         self.keep_cache = not node.mapped
+        self.past_cache = node.dev == provider.fine_times_dev
         node.fds.append(held)
 
     def _fd(self) -> HeldFd:

@@ -19,6 +19,7 @@ import stat as stat_module
 
 from providers.passthrough import changing, looking
 from providers.passthrough.access import Access, Route
+from providers.passthrough.backing import has_fine_ctime
 from providers.passthrough.birth import Owner
 from providers.passthrough.held import HeldFd
 from providers.passthrough.linkview import LinkView
@@ -47,7 +48,10 @@ class Host(Provider):
         self._links = LinkView(self._access, options.links, source, self.report)
         self._table.moved = self._links.moved
         self._orphans = Orphans(self._access.fds.limit)
-        self._live = Live(self._access, self.report, wanted=options.watch)
+        fine_times = has_fine_ctime(root.fd)
+        self.fine_times_dev = self._table.root.dev if fine_times else None
+        """The device on which each change that is seen gets an mtime of its own."""
+        self._live = Live(self._access, self.report, fine_ctime=fine_times, wanted=options.watch)
         self._xattrs = _has_xattrs(root.fd)
         self._owned = os.geteuid() == 0
         self.threads = self._access.threads

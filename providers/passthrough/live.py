@@ -19,7 +19,6 @@ from contextlib import suppress
 import trio
 
 from providers.passthrough.access import DIRECTORY, Access, Route
-from providers.passthrough.backing import has_fine_ctime
 from providers.passthrough.held import FRESH_S, HeldFd
 from providers.passthrough.inotify import Inotify
 from providers.passthrough.look import hold_at
@@ -40,7 +39,12 @@ class Live:
     """The watches of one provider."""
 
     def __init__(
-        self, access: Access, report: Callable[[Change], None], *, wanted: bool = True
+        self,
+        access: Access,
+        report: Callable[[Change], None],
+        *,
+        fine_ctime: bool,
+        wanted: bool = True,
     ) -> None:
         self._access = access
         self._report = report
@@ -51,7 +55,7 @@ class Live:
             report,
             self._directory,
             access.drop_below,
-            fine_ctime=has_fine_ctime(access.root.fd),
+            fine_ctime=fine_ctime,
         )
         self._stirred = trio.Event()
         access.opened = self._stir
