@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 
-from vfsd.attributes import Stat
+from vfsd.attributes import Caller, Stat
 from vfsd.errors import fail
 
 
@@ -62,6 +62,13 @@ class Handle(ABC):
 
     async def fsync(self, *, datasync: bool) -> None:
         """Return once written data (and unless `datasync`, metadata) is durable. EIO, ENOSPC."""
+
+    def reopen(self, flags: int, caller: Caller) -> bool:
+        """Go on as if `caller` had opened the file with `flags`; False: it must be opened anew.
+
+        For who made the file and now hands it on; `flags` do not empty it.
+        """
+        return False
 
     async def release(self) -> None:
         """Close: called exactly once, last. Errors are logged, nobody is left to tell."""

@@ -7,6 +7,8 @@ copied is thrown away.
 
 Where the upper is in memory there is nothing to do: large files are not copied there (partial.py).
 
+Who opens a file to write to it may go on with the handle by which it was copied.
+
 Concurrency: entered and left outside of the turn. One task copies a file, others wait for it; a
 cancellation is let through at any time, and leaves nothing.
 """
@@ -22,7 +24,7 @@ from providers.overlay.copydata import Staged, make_file, open_source
 from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
-from vfsd.provider import Handle, Stat
+from vfsd.provider import Caller, Handle, Stat
 
 AHEAD_MIN_BYTES = 1 << 20
 """Smaller files are copied in the turn: they hold up nobody for long."""
@@ -31,10 +33,22 @@ AHEAD_MIN_BYTES = 1 << 20
 class Ahead:
     """An async context manager, in which the turn is then taken; see the module."""
 
-    __slots__ = ("_limit_bytes", "_node", "_origin", "_source", "_staged", "_stat", "_union")
+    __slots__ = (
+        *("_copied", "_limit_bytes", "_node", "_origin", "_reopened", "_source", "_staged"),
+        *("_stat", "_union"),
+    )
 
-    def __init__(self, union: Union, node: OverlayNode, limit_bytes: int | None = None) -> None:
-        """Of the file's data only the first `limit_bytes` are wanted."""
+    def __init__(
+        self,
+        union: Union,
+        node: OverlayNode,
+        limit_bytes: int | None = None,
+        reopened: tuple[int, Caller] | None = None,
+    ) -> None:
+        """Of the file's data only the first `limit_bytes` are wanted.
+
+        It is then to be open with these flags by this caller.
+        """
         self._union = union
         self._node = node
         self._limit_bytes = limit_bytes
@@ -42,6 +56,8 @@ class Ahead:
         self._origin: Handle | None = None
         self._staged: Staged | None = None
         self._stat: Stat | None = None
+        self._reopened = reopened
+        self._copied: Handle | None = None
 
     async def __aenter__(self) -> Self:
         upper = self._union.upper
@@ -59,7 +75,7 @@ class Ahead:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._origin is not None or self._staged is not None:
+        if self._origin is not None or self._staged is not None or self._copied is not None:
             await self._let_go()
 
     async def _prepare(self) -> None:
@@ -118,13 +134,27 @@ class Ahead:
         self._staged = None
         return staged
 
+    def hand_on(self, copied: Handle) -> bool:
+        """Take the handle by which the file was copied, if it will do for who wants it open."""
+        if self._reopened is not None and copied.reopen(*self._reopened):
+            self._copied = copied
+        return self._copied is copied
+
+    def take_copied(self) -> Handle | None:
+        """Hand that handle over; the caller releases it."""
+        copied, self._copied = self._copied, None
+        return copied
+
     async def _let_go(self) -> None:
         """Release what nobody took, and throw away what was copied in vain."""
         origin, self._origin = self._origin, None
         staged, self._staged = self._staged, None
+        copied = self.take_copied()
         with trio.CancelScope(shield=True):
             if origin is not None:
                 await origin.release()
+            if copied is not None:
+                await copied.release()
             if staged is not None:
                 await staged.handle.release()
                 upper = self._union.upper

@@ -65,7 +65,7 @@ async def make_file(
 
     `cancellable` is told when data begins and ends to be copied. EACCES without `origin`, ENOSPC.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     owner = Identity(stat.uid, stat.gid)
     provider = upper.provider
     entry, handle = await provider.create(upper.work, stage, stat.mode & 0o777, flags, owner)

@@ -96,7 +96,7 @@ async def bring_up(
         stage = upper.stage() if staged is None else staged.stage
         try:
             copy = await _staged(
-                union, upper, stage, node, source, origin, stat, limit_bytes, staged
+                union, upper, stage, node, source, origin, stat, limit_bytes, staged, ahead
             )
             if origin is not None:
                 read, origin = origin, None
@@ -164,6 +164,7 @@ async def _staged(
     stat: Stat,
     limit_bytes: int | None,
     staged: Staged | None,
+    ahead: Ahead | None,
 ) -> Node:
     """Make the whole copy in the work directory; `staged` has its data already."""
     provider, work = upper.provider, upper.work
@@ -180,8 +181,11 @@ async def _staged(
             # While both are open: files of the host are then reached without their names.
             kept = await _xattrs_of(source)
             await _copy_attributes(union, provider, node, kept, stat, staged.entry)
-        finally:
+        except BaseException:
             await staged.handle.release()  # where it may suspend, the turn shields it
+            raise
+        if ahead is None or not ahead.hand_on(staged.handle):
+            await staged.handle.release()
         return staged.entry.node
     if kind == stat_module.S_IFDIR:
         entry = await provider.mkdir(work, stage, stat.mode & 0o7777, owner)

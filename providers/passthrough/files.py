@@ -55,7 +55,7 @@ class FileMethods(Host):
         if not stat_module.S_ISREG(node.kind):
             codes = {stat_module.S_IFDIR: errno.EISDIR, stat_module.S_IFLNK: errno.ELOOP}
             raise fail(codes.get(node.kind, errno.ENXIO))
-        change, gid = bool(flags & os.O_TRUNC), self._fallible(caller)
+        change, gid = bool(flags & os.O_TRUNC), self.fallible(caller)
         if node.fds:
             known = node.fds[0]
             held, stat = await self._access.run(
@@ -94,7 +94,7 @@ class FileMethods(Host):
 
     async def setattr(self, node: Node, changes: SetAttr, caller: Caller) -> Stat:
         assert isinstance(node, HostNode)
-        gid = self._fallible(caller)
+        gid = self.fallible(caller)
         held = self._access.at_hand(node)
         if held is not None:
             found = changing.change(held, changes, gid)

@@ -16,6 +16,7 @@ Source: preadv2(2), pwritev2(2); inode(7) for setuid and setgid bits.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from providers.passthrough.held import HeldFd
 from providers.passthrough.look import open_again, stat_of
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
-from vfsd.provider import Handle, Stat
+from vfsd.provider import Caller, Handle, Stat
 
 if TYPE_CHECKING:
     from providers.passthrough.host import Host
@@ -136,6 +137,17 @@ class PassthroughHandle(Handle):
                     raise
             self._beside = open_again(held.fd, os.O_WRONLY, None)[0]
         return _write_all(self._beside.fd, offset, data)
+
+    def reopen(self, flags: int, caller: Caller) -> bool:
+        held = self._fd()
+        unlike = flags & (os.O_TRUNC | os.O_SYNC | os.O_DSYNC)
+        if self.node.slow or not held.writable or unlike or not flags & os.O_ACCMODE:
+            return False
+        if flags & os.O_APPEND:
+            fcntl.fcntl(held.fd, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK)
+        self._flags = flags
+        self._gid = self._provider.fallible(caller)
+        return True
 
     async def getattr(self) -> Stat:
         held = self._fd()

@@ -88,7 +88,7 @@ class Host(Provider):
     def _owner(self, caller: Caller) -> Owner | None:
         return Owner(caller.uid, caller.gid) if self._owned else None
 
-    def _fallible(self, caller: Caller) -> int | None:
+    def fallible(self, caller: Caller) -> int | None:
         """Return the group by which setuid and setgid bits fall; None if the host sees to it."""
         return caller.gid if self._owned and caller.uid else None
 

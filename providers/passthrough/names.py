@@ -102,7 +102,7 @@ class NameMethods(Host):
         self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[Entry, PassthroughHandle]:
         _, route = self._parent(parent, name)
-        owner, gid = self._owner(caller), self._fallible(caller)
+        owner, gid = self._owner(caller), self.fallible(caller)
         found, held = await self._access.run(
             route.slow,
             lambda: making.create(route.fd(), name, mode, flags, owner, gid),

@@ -15,7 +15,7 @@ NOT_THE_VIEWS = {
     "report",  # the inner one's, whose listeners the view's are
 }
 
-HANDLE_CHANGES = {"past_cache", "write", "write_back"}
+HANDLE_CHANGES = {"past_cache", "reopen", "write", "write_back"}
 
 
 def public(kind: type) -> set[str]:
