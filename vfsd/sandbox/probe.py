@@ -201,7 +201,7 @@ def _sandbox() -> str:
             more = seccomp_options()
         policy = Policy(("true",), Bind(base, base, writable=True), base, more=more)
         with OptionFiles(render(policy, look_at_root(), {})) as (words, fds):
-            tried = attempt([path, *words, "--", *starting(policy)], fds)
+            tried = attempt([path, *words, "--", *starting(policy)[1:]], fds)
     if not tried:
         return "a sandbox with all that it closes ran"
     if attempt(["unshare", "--user", "--map-root-user", "true"]):

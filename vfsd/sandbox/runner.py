@@ -44,14 +44,31 @@ GO_FD, STATUS_FD, ALIVE_FD = 3, 4, 5
 GATE = (
     *("/bin/sh", "-c"),
     'while read -r stat </proc/1/stat; do case $stat in *") S "*) break; esac; done\n'
-    f"read -r go <&{GO_FD} || exit; echo >&{ALIVE_FD} || exit;"
-    f' exec "$@" {GO_FD}<&- {STATUS_FD}<&- {ALIVE_FD}>&-',
+    f"read -r go <&{GO_FD} || exit; echo >&{ALIVE_FD} || exit\n"
+    """no() { printf "vfsd: '%s' %s\\n" "$program" "$2" >&2; exit "$1"; }
+program=$1
+case $1 in
+*/*)
+    [ -e "$1" ] || [ -L "$1" ] ||
+        no 127 "is not there inside; name a file of the base, or show it with --ro-bind"
+    [ ! -d "$1" ] || no 126 "is a directory; name a program"
+    [ -x "$1" ] || no 126 "may not be executed; give it the permission, or name what reads it";;
+*)
+    command -v -- "$1" >/dev/null ||
+        no 127 "is no program of /usr or --path; install it, or show its directory with --path";;
+esac
+shift
+"""
+    f'exec "$@" {GO_FD}<&- {STATUS_FD}<&- {ALIVE_FD}>&-',
     "vfsd-run",
 )
-"""What starts the command. First pid 1 must sleep, which it does once it is bound to die with
-bwrap. Then it waits for a word of ours that all is prepared. That may have been said long before,
-so afterwards we must be there still to hold the other end of a pipe: if not, SIGPIPE is the end.
-So that bwrap itself comes this far without us, it holds both ends of the pipe for its status."""
+"""What starts the command; words follow that begin with the name of the program that is meant.
+
+First pid 1 must sleep, which it does once it is bound to die with bwrap. Then it waits for a word
+of ours that all is prepared. That may have been said long before, so afterwards we must be there
+still to hold the other end of a pipe: if not, SIGPIPE is the end. So that bwrap itself comes this
+far without us, it holds both ends of the pipe for its status. What a missing program means is said
+here, where the sandbox is seen from inside, and costs a look-up."""
 LOOK_AGAIN_S = 0.02
 """How soon to look for a command that has not started yet when a signal waits for it."""
 END_S = 10.0

@@ -189,15 +189,15 @@ def render(policy: Policy, root: Root, caller: Mapping[str, str]) -> list[Argume
 
 
 def starting(policy: Policy) -> list[str]:
-    """Return the words that start the command, inside.
+    """Return the program that is meant, and the words that start the command, inside.
 
     setsid(1) makes the command the leader of a session and of a process group of its own, so
     that a signal can be sent to all of it and not to bwrap, and gives 127 and 126 for what
     cannot be started, as a shell does, where bwrap itself gives 1 for everything.
     """
     if len(policy.command) > WORDS_MAX:
-        return ["/bin/sh", COMMAND_FILE]
-    return _words(policy)
+        return [policy.command[0], "/bin/sh", COMMAND_FILE]
+    return [policy.command[0], *_words(policy)]
 
 
 def passing_environment(

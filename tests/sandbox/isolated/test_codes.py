@@ -37,6 +37,29 @@ def test_a_missing_command_is_127(box):
     assert box.run("--", "./missing").returncode == 127
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("no-such-command", 127, "--path"),
+        ("-x", 127, "--path"),
+        ("", 127, "--path"),
+        ("odd'\\n%s`id`", 127, "--path"),
+        ("./missing", 127, "--ro-bind"),
+        ("/opt/tool/bin/tool", 127, "--ro-bind"),
+        ("./plain", 126, "permission"),
+        ("./", 126, "directory"),
+        ("/usr", 126, "directory"),
+    ],
+)
+def test_one_sentence_says_why_nothing_started_and_what_to_do(box, command, code, words):
+    (box.directory / "plain").write_text("not a program")
+    done = box.run("--", command)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == code
+    assert line.startswith(f"vfsd: '{command}' ")
+    assert words in line
+
+
 def test_what_cannot_be_executed_is_126(box):
     (box.directory / "plain").write_text("not a program")
     for command in ("./plain", "./"):

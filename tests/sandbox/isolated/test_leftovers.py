@@ -80,7 +80,7 @@ def test_a_word_of_vfsd_s_counts_only_while_vfsd_is_there(alive, tmp_path):
     # Kept out of each other's way: the numbers wanted are low ones.
     high = [(fcntl.fcntl(fd, fcntl.F_DUPFD, 50), number) for fd, number in numbered]
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in high]
-    words = [*GATE, "touch", str(started)]
+    words = [*GATE, "touch", "touch", str(started)]
     pid = os.posix_spawn(words[0], words, os.environ, file_actions=actions)
     _, status = os.waitpid(pid, 0)
     assert started.exists() is alive

@@ -183,7 +183,7 @@ def test_the_command_is_not_among_the_options():
 
 def test_a_long_command_goes_by_a_file():
     policy = POLICY._replace(command=("echo", *("it's",) * spec.WORDS_MAX))
-    assert starting(policy) == ["/bin/sh", spec.COMMAND_FILE]
+    assert starting(policy) == ["echo", "/bin/sh", spec.COMMAND_FILE]
     words = render(policy, ROOT, {})
     script = words[words.index(spec.COMMAND_FILE) - 1]
     assert isinstance(script, Data)
