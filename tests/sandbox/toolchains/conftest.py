@@ -20,6 +20,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 TRIES = 3
+NOBODY = pwd.getpwnam("nobody")
+BECOME = ("setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups")
+USERS = ["we", "an ordinary user"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Project:
         for name, text in files.items():
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             (self.path / name).write_text(text)
+
+    def own(self, *paths: Path) -> None:
+        """Give the user all that the test made."""
+        for path in paths if self.become else ():
+            os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,6 +71,7 @@ class Project:
         """Run what needs a registry, again if it fails, and keep what it wrote as `name`."""
         shared = self.root / "fetched"
         shared.mkdir(exist_ok=True)
+        self.own(shared)
         caches = ("npm_config_cache=/fetched/npm", "PIP_CACHE_DIR=/fetched/pip")
         options = ["--net", "--bind", f"{shared}:/fetched", "--save", name]
         options += [word for each in caches for word in ("--env", each)]
@@ -84,23 +93,39 @@ class Project:
         )
 
 
-@pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("toolchains")
+def become(user: str) -> tuple[str, ...]:
+    """Return what starts a program as that one of `USERS`."""
+    if user == "we":
+        return ()
+    if os.geteuid() != 0:
+        pytest.skip("it is an ordinary user who runs these tests")
+    return BECOME
+
+
+@pytest.fixture(scope="session", params=USERS)
+def kept(request: pytest.FixtureRequest) -> Iterator[Project]:
+    """Keep the store and the cache of one user; the path of it is no project's."""
+    root = Path(tempfile.mkdtemp(prefix="vfsd-toolchains-"))
+    root.chmod(0o755)
     (root / "run").mkdir(mode=0o700)
-    return root
+    (root / "projects").mkdir()
+    kept = Project(root, root, become(request.param))
+    kept.own(root, root / "run", root / "projects")
+    yield kept
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")
-def new_project(kept: Path):
+def new_project(kept: Project):
     """Make a project of a name of its own; every test that asks for the name gets the same."""
 
     def make(name: str, files: Mapping[str, str]) -> Project:
-        path = kept / "projects" / name
-        path.mkdir(parents=True)
+        path = kept.path / "projects" / name
+        path.mkdir()
         (path / ".git").mkdir()  # what marks the root of a project
-        project = Project(path, kept)
+        project = Project(path, kept.root, kept.become)
         project.write(files)
+        project.own(path, *path.rglob("*"))
         return project
 
     return make
@@ -111,16 +136,12 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["we", "an ordinary user"])
+@pytest.fixture(params=USERS)
 def local_project(
     request: pytest.FixtureRequest, engine: str
 ) -> Iterator[Callable[[Mapping[str, str]], Project]]:
     """Make a project that needs no registry: by each engine, for each kind of user."""
-    ordinary = request.param != "we"
-    if ordinary and os.geteuid() != 0:
-        pytest.skip("it is an ordinary user who runs these tests")
-    user = pwd.getpwnam("nobody")
-    become = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    starter = become(request.param)
     root = Path(tempfile.mkdtemp(prefix="vfsd-toolchain-"))
     root.chmod(0o755)
     written: set[str] = set()
@@ -129,12 +150,10 @@ def local_project(
         path = root / "project"
         (path / ".git").mkdir(parents=True)
         (root / "run").mkdir(mode=0o700)
-        project = Project(path, root, become if ordinary else (), ("--engine", engine))
+        project = Project(path, root, starter, ("--engine", engine))
         project.write(files)
         written.update(files)
-        for each in (root, *root.rglob("*")):
-            if ordinary:
-                os.chown(each, user.pw_uid, user.pw_gid)
+        project.own(root, *root.rglob("*"))
         return project
 
     yield make
@@ -145,10 +164,16 @@ def local_project(
 
 
 @pytest.fixture(scope="session")
-def npm(kept: Path) -> None:
+def npm(kept: Project) -> None:
     """Skip where there is no npm, or no registry for it."""
     if shutil.which("npm") is None:
         pytest.skip("there is no npm here ('scripts/setup --demo' brings it)")
-    ping = ["npm", "ping", "--fetch-retries=1", "--fetch-timeout=10000", f"--cache={kept / 'npm'}"]
+    ping = [
+        "npm",
+        "ping",
+        "--fetch-retries=1",
+        "--fetch-timeout=10000",
+        f"--cache={kept.root / 'npm'}",
+    ]
     if subprocess.run(ping, capture_output=True, timeout=120).returncode:
         pytest.skip("npm reaches no registry")
