@@ -161,19 +161,21 @@ def _isolated(
     policy = policy_of(given, base)
     bwrap = find_bwrap()
     opened = doors(given)
-    held = hold(limits, os.environ)
-    policy = policy._replace(
-        rlimits=held.rlimits,
-        disk_bytes=limits.disk_bytes,
-        base=Bind(source, base.shown, writable=True),
-    )
-    company = [*layers, *_limiters(limits, held, teller(given)), *opened, *given_file()]
-    guardian.watch_groups(() if held.group is None else held.group.directories)
+    root = look_at_root()
     with ExitStack() as stack:
         terminal = _terminal(limits, stack)
-        policy = policy._replace(terminal=terminal is not None)
+        # Last of what is taken: whoever runs removes the group, and nobody does before.
+        held = hold(limits, os.environ)
+        guardian.watch_groups(() if held.group is None else held.group.directories)
+        policy = policy._replace(
+            rlimits=held.rlimits,
+            disk_bytes=limits.disk_bytes,
+            base=Bind(source, base.shown, writable=True),
+            terminal=terminal is not None,
+        )
+        company = [*layers, *_limiters(limits, held, teller(given)), *opened, *given_file()]
         record.tell_start(policy.directory, filtered=not given.has("--no-seccomp"))
-        options = render(policy, look_at_root(), os.environ)
+        options = render(policy, root, os.environ)
         code = run(
             bwrap,
             options,

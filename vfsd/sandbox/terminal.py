@@ -21,6 +21,9 @@ import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from vfsd.errors import UserError
+from vfsd.exitcodes import ExitCode
+
 CHUNK_BYTES = 65_536
 
 
@@ -31,7 +34,14 @@ class Terminal:
         # Imported here: most runs have no terminal.
         import termios
 
-        self._master, self.slave = os.openpty()
+        try:
+            self._master, self.slave = os.openpty()
+        except OSError as error:
+            raise UserError(
+                f"no terminal can be made for the command ({error.strerror}); mount devpts at "
+                "/dev/pts, or run it without one, as in 'vfsd run -- CMD | cat'",
+                ExitCode.RUN_FAILED,
+            ) from error
         os.set_blocking(self._master, False)
         self.covers = tuple(fd for fd in (0, 1, 2) if os.isatty(fd))
         """The standard streams that it stands in for."""
