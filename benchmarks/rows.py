@@ -5,7 +5,9 @@ under test. The inputs come from corpus.py; the clock is in measure.py.
 
 *Cold* means: the kernel's caches of names, attributes and data are dropped just before, so a
 FUSE daemon is asked for everything again, while its own memory (or the tmpfs below it) stays.
-tmpfs has no colder state than warm. *Warm* means: the same script ran once just before.
+tmpfs has no colder state than warm. *Warm* means: the same script ran once just before. For
+the third time it asks for less: the kernel takes a directory's time of access for unknown once it
+has listed it, and asks for it at the next stat (196 requests for 200 directories).
 
 Concurrency: rows of one system run in order; a later row finds what an earlier one left.
 """
@@ -34,8 +36,9 @@ class Row:
 
     `needs` names what must exist before: `tree`, `big` or `clone`, each made untimed by the
     row of that script when an earlier row did not leave it. `corpus` names the optional input
-    (see `Corpus.make`). `warm` says how often the script ran before, `cold` that the caches were dropped, as above. A row with `lower`
-    works on the tree `old`, which a read-only layer held before the system was started.
+    (see `Corpus.make`). `warm` says how often the script ran before, `cold` that the caches were
+    dropped, as above. A row with `lower` works on the tree `old`, which a read-only layer held
+    before the system was started.
     """
 
     name: str
