@@ -29,16 +29,23 @@ while True:
 """
 
 
-@pytest.fixture(params=["memory", "passthrough", "overlay"])
+@pytest.fixture(params=["memory", "passthrough", "overlay", "copied up"])
 def mount(request, vfsd_mount, tmp_path, monkeypatch):
-    """A mount of memory, of a real directory, and of an overlay that writes to one."""
+    """A mount of memory, of a real directory, and of an overlay that writes to one.
+
+    The file is made by the test, or stands in the lower and is copied up by the first write.
+    """
     tmp_path.chmod(0o755)
     (tmp_path / "lower").mkdir()
     (tmp_path / "upper").mkdir()
+    if request.param == "copied up":
+        (tmp_path / "lower" / "f").write_bytes(b"." * 3 * PAGE)
+    over = f"upper={tmp_path / 'upper'},lower={tmp_path / 'lower'}"
     sources = {
         "memory": (),
         "passthrough": (str(tmp_path / "upper"),),
-        "overlay": ("overlay", "-o", f"upper={tmp_path / 'upper'},lower={tmp_path / 'lower'}"),
+        "overlay": ("overlay", "-o", over),
+        "copied up": ("overlay", "-o", over),
     }
     mount = vfsd_mount(*sources[request.param])
     monkeypatch.setenv("XDG_RUNTIME_DIR", mount.environment["XDG_RUNTIME_DIR"])
@@ -48,7 +55,8 @@ def mount(request, vfsd_mount, tmp_path, monkeypatch):
 @pytest.fixture
 def path(mount):
     path = mount.path / "f"
-    path.write_bytes(b"." * 3 * PAGE)
+    if not path.exists():
+        path.write_bytes(b"." * 3 * PAGE)
     return path
 
 

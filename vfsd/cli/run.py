@@ -164,6 +164,7 @@ def _isolated(
     root = look_at_root()
     with ExitStack() as stack:
         terminal = _terminal(limits, stack)
+        record.tell_start(policy.directory, filtered=not given.has("--no-seccomp"))
         # Last of what is taken: whoever runs removes the group, and nobody does before.
         held = hold(limits, os.environ)
         guardian.watch_groups(() if held.group is None else held.group.directories)
@@ -174,7 +175,6 @@ def _isolated(
             terminal=terminal is not None,
         )
         company = [*layers, *_limiters(limits, held, teller(given)), *opened, *given_file()]
-        record.tell_start(policy.directory, filtered=not given.has("--no-seccomp"))
         options = render(policy, root, os.environ)
         code = run(
             bwrap,
