@@ -54,6 +54,14 @@ class SetAttr(NamedTuple):
     mtime_ns: int | None = None
 
 
+class FileCopy(NamedTuple):
+    """A whole regular file, as it is to be put somewhere: mode, owner and times of `stat` count."""
+
+    stat: Stat
+    data: bytes
+    xattrs: tuple[tuple[bytes, bytes], ...]
+
+
 class StatFs(NamedTuple):
     """Room in a provider, as `statvfs(3)` gives it: blocks of `block_size` bytes, and files."""
 

@@ -36,7 +36,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple, Self
 
-from vfsd.attributes import Caller, SetAttr, Stat, StatFs, Traits
+from vfsd.attributes import Caller, FileCopy, SetAttr, Stat, StatFs, Traits
 from vfsd.errors import fail
 from vfsd.filehandle import Handle as Handle
 
@@ -324,6 +324,18 @@ class Provider(ABC):
     async def removexattr(self, node: Node, name: bytes) -> None:
         """Remove an extended attribute. Atomic. ENODATA; EOPNOTSUPP without the trait."""
         raise fail(errno.EOPNOTSUPP)
+
+    async def put_copy(
+        self, parent: Node, name: bytes, copy: FileCopy, spare: tuple[Node, bytes], *, sync: bool
+    ) -> tuple[Entry, Handle] | None:
+        """Put a whole file at a free name in one step, open to be written by root. Atomic.
+
+        The directory's times stay. `spare` is a free name in another directory, for a provider
+        that makes the file there first; `sync`: its data is to be durable before its name is.
+        None: it was not done, and whoever wants it makes, fills and renames it step by step,
+        which tells errors too.
+        """
+        return None
 
     # -- versions -------------------------------------------------------------------------
 

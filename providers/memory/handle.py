@@ -28,15 +28,18 @@ class MemoryHandle(Handle):
     past_cache = True
 
     def __init__(self, version: Version, number: int, flags: int, caller: Caller) -> None:
-        access = flags & os.O_ACCMODE
         self._version = version
         self._number = number
+        self._use(flags, caller)
+        self._open = True
+        version.opened(number)
+
+    def _use(self, flags: int, caller: Caller) -> None:
+        access = flags & os.O_ACCMODE
         self._readable = access != os.O_WRONLY
         self._writable = access != os.O_RDONLY
         self._append = bool(flags & os.O_APPEND)
         self._group = caller.gid if caller.uid else None
-        self._open = True
-        version.opened(number)
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         if not self._readable:
@@ -60,6 +63,16 @@ class MemoryHandle(Handle):
             if record.mode & PRIVILEGE_BITS and self._group is not None:
                 drop_privilege(record, self._group)
         return count
+
+    def reopen(self, flags: int, caller: Caller) -> bool:
+        if flags & os.O_TRUNC:
+            return False
+        self._use(flags, caller)
+        return True
+
+    def fill(self, data: bytes) -> bool:
+        """Write what a new file is to hold; False if there is no room for all of it."""
+        return self._write(0, data, append=False) == len(data)
 
     async def write_back(self, offset: int, data: bytes) -> int:
         return self._write(offset, data, append=False)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 from providers.memory import entries, items, names, xattrs
+from providers.memory.copies import put_copy
 from providers.memory.dynamic import DynamicHandle
 from providers.memory.handle import MemoryHandle
 from providers.memory.lazy import add_at, populate
@@ -33,6 +34,7 @@ from vfsd.provider import (
     Caller,
     Change,
     Entry,
+    FileCopy,
     Handle,
     Keeper,
     Node,
@@ -261,6 +263,13 @@ class MemoryProvider(Provider):
             return Entry(node, version.find(number).stat()), handle
         entry = entries.add_file(version, directory, name, mode, caller)
         return entry, MemoryHandle(version, entry.node.number, flags, caller)
+
+    async def put_copy(
+        self, parent: Node, name: bytes, copy: FileCopy, spare: tuple[Node, bytes], *, sync: bool
+    ) -> tuple[Entry, Handle] | None:
+        if self._version.lazy_directories:
+            await self._prepare(parent)
+        return await put_copy(self._version, parent.number, name, copy)
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
         if self._version.lazy_directories:

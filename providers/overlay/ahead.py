@@ -23,6 +23,7 @@ import trio
 from providers.overlay.copydata import Staged, make_file, open_source
 from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
+from providers.overlay.onestep import put_at_once
 from providers.overlay.union import Union
 from vfsd.provider import Caller, Handle, Stat
 
@@ -91,9 +92,27 @@ class Ahead:
             return
         self._source, self._origin = source, origin
         stat = await origin.getattr()
+        if self._limit_bytes is None and not union.turn.held:
+            await self._at_once(source, origin, stat)
         size = stat.size if self._limit_bytes is None else min(stat.size, self._limit_bytes)
-        if size >= AHEAD_MIN_BYTES and node.number not in union.copying:
+        if self._origin is None or size < AHEAD_MIN_BYTES:
+            return
+        if node.number not in union.copying:
             await self._copy(source, origin, stat)
+
+    async def _at_once(self, source: Below, origin: Handle, stat: Stat) -> None:
+        """Copy a small file in a turn of one step, which needs no shield."""
+        union, node = self._union, self._node
+        async with union.turn.brief:
+            union.refresh(node)
+            if node.upper is None and node.below and node.below[0] == source:
+                handle = await put_at_once(union, node, source, origin, union.shown(node, stat))
+                if handle is None:
+                    return
+                if not self.hand_on(handle):
+                    await handle.release()
+                self._origin = None
+                await origin.release()
 
     async def _copy(self, source: Below, origin: Handle, stat: Stat) -> None:
         union, number = self._union, self._node.number

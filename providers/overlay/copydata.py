@@ -129,6 +129,16 @@ async def copy_range(source: Handle, target: Handle, start: int, end: int) -> in
     return reached
 
 
+async def xattrs_of(source: Below) -> list[tuple[bytes, bytes]]:
+    """Return the attributes that go with a copy."""
+    origin = source.layer.provider
+    return [
+        (name, await origin.getxattr(source.node, name))
+        for name in await origin.listxattr(source.node)
+        if not marks.is_mark(name)
+    ]
+
+
 async def check_not_metacopy(source: Below) -> None:
     """Raise EOPNOTSUPP for a file of which the layer has the attributes only."""
     layer = source.layer

@@ -24,9 +24,10 @@ import trio
 
 from providers.overlay import hardlinks, marks
 from providers.overlay.ahead import Ahead
-from providers.overlay.copydata import Staged, make_file, open_source
+from providers.overlay.copydata import Staged, make_file, open_source, xattrs_of
 from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
+from providers.overlay.onestep import put_at_once
 from providers.overlay.origin import origin_note
 from providers.overlay.union import Union
 from providers.overlay.upper import ROOT, Upper
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 
 NOREPLACE = 1
 SETID = stat_module.S_ISUID | stat_module.S_ISGID
-Xattrs = Sequence[tuple[bytes, bytes]]
 UNKEPT = (errno.EOPNOTSUPP, errno.EPERM)
 
 
@@ -92,6 +92,15 @@ async def bring_up(
         if in_lower:
             assert node.parent is not None
             await upper_directory(union, node.parent)
+            if origin is not None and limit_bytes is None:
+                handle = await put_at_once(union, node, source, origin, stat)
+                if handle is not None:
+                    read, origin = origin, None
+                    await read.release()
+                    if ahead is None or not ahead.hand_on(handle):
+                        await handle.release()
+                    assert node.upper is not None
+                    return node.upper
         staged = None if ahead is None else ahead.take_staged(stat)
         stage = upper.stage() if staged is None else staged.stage
         try:
@@ -111,12 +120,7 @@ async def bring_up(
             with trio.CancelScope(shield=True):
                 await origin.release()
         raise
-    union.copied_up += 1
-    if upper.seals:
-        upper.copies[copy.number] = node.number
-    union.nodes.brought_up(node, copy)
-    if not node.is_directory:
-        node.below = ()
+    union.brought_up(node, copy)
     return copy
 
 
@@ -179,7 +183,7 @@ async def _staged(
             )
         try:
             # While both are open: files of the host are then reached without their names.
-            kept = await _xattrs_of(source)
+            kept = await xattrs_of(source)
             await _copy_attributes(union, provider, node, kept, stat, staged.entry)
         except BaseException:
             await staged.handle.release()  # where it may suspend, the turn shields it
@@ -194,12 +198,17 @@ async def _staged(
         entry = await provider.symlink(work, stage, target, owner)
     else:
         entry = await provider.mknod(work, stage, stat.mode, stat.rdev, owner)
-    await _copy_attributes(union, provider, node, await _xattrs_of(source), stat, entry)
+    await _copy_attributes(union, provider, node, await xattrs_of(source), stat, entry)
     return entry.node
 
 
 async def _copy_attributes(
-    union: Union, provider: Provider, node: OverlayNode, kept: Xattrs, stat: Stat, made: Entry
+    union: Union,
+    provider: Provider,
+    node: OverlayNode,
+    kept: Sequence[tuple[bytes, bytes]],
+    stat: Stat,
+    made: Entry,
 ) -> None:
     copy = made.node
     if (made.stat.uid, made.stat.gid) != (stat.uid, stat.gid):
@@ -223,16 +232,6 @@ async def _copy_attributes(
     if node.kind != stat_module.S_IFLNK and (lost or stat.mode != made.stat.mode):
         changes = changes._replace(mode=stat.mode & 0o7777)
     await provider.setattr(copy, changes, ROOT)
-
-
-async def _xattrs_of(source: Below) -> Xattrs:
-    """Return the attributes that go with a copy."""
-    origin = source.layer.provider
-    return [
-        (name, await origin.getxattr(source.node, name))
-        for name in await origin.listxattr(source.node)
-        if not marks.is_mark(name)
-    ]
 
 
 async def _copy_xattr(provider: Provider, copy: Node, name: bytes, value: bytes) -> None:

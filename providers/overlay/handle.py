@@ -213,8 +213,11 @@ async def open_node(union: Union, node: OverlayNode, flags: int, caller: Caller)
             if node.kind != stat_module.S_IFREG:
                 return await provider.open(inner, os.O_RDONLY, caller)  # which refuses
             limit = 0 if flags & os.O_TRUNC else None
-            async with Ahead(union, node, limit, (flags, caller)) as ahead, union.turn:
-                await bring_up(union, node, limit_bytes=limit, ahead=ahead)
+            async with Ahead(union, node, limit, (flags, caller)) as ahead:
+                union.refresh(node)
+                if node.upper is None:
+                    async with union.turn:
+                        await bring_up(union, node, limit_bytes=limit, ahead=ahead)
                 copied = ahead.take_copied()
                 if copied is not None:
                     return OverlayHandle(union, node, copied, flags, caller)

@@ -64,6 +64,11 @@ class Turn:
             self._held = False
 
     @property
+    def held(self) -> bool:
+        """Whoever wants it has to wait."""
+        return self._held
+
+    @property
     def brief(self) -> Turn | Brief:
         """The turn for a change of one step, to be entered at once; it needs no shield then.
 

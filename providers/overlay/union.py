@@ -107,6 +107,16 @@ class Union:
             node.copied += 1
         node.epoch = self.epoch
 
+    def brought_up(self, node: OverlayNode, copy: Node) -> None:
+        """Note that the file was copied up, and where it is from now on."""
+        upper = self.need_upper()
+        self.copied_up += 1
+        if upper.seals:
+            upper.copies[copy.number] = node.number
+        self.nodes.brought_up(node, copy)
+        if not node.is_directory:
+            node.below = ()
+
     def reading(self, node: OverlayNode) -> tuple[Provider, Node]:
         """Return where the file's attributes and data are now. ESTALE."""
         self.refresh(node)

@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from providers.passthrough import look, making
+from providers.passthrough import copies, look, making
 from providers.passthrough.access import Route
 from providers.passthrough.beneath import check_names
 from providers.passthrough.handle import PassthroughHandle
@@ -20,7 +20,7 @@ from providers.passthrough.look import KnownLink
 from providers.passthrough.looking import Found
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
-from vfsd.provider import Caller, Entry, Node
+from vfsd.provider import Caller, Entry, FileCopy, Node
 
 
 class NameMethods(Host):
@@ -115,6 +115,31 @@ class NameMethods(Host):
             entry.node, found.stat.mtime_ns, found.stat.ctime_ns, emptied=bool(flags & os.O_TRUNC)
         )
         return entry, PassthroughHandle(self, entry.node, held, flags, gid)
+
+    async def put_copy(
+        self, parent: Node, name: bytes, copy: FileCopy, spare: tuple[Node, bytes], *, sync: bool
+    ) -> tuple[Entry, PassthroughHandle] | None:
+        _, work = self._parent(*spare)
+        directory, route = self._parent(parent, name)
+        uid, gid = copy.stat.uid, copy.stat.gid
+        foreign = not self._owned and (uid, gid) != (os.geteuid(), os.getegid())
+        slow = route.slow or work.slow or self._live.watching
+        if foreign or slow or (sync and self.durable(directory)):
+            return None
+        work.fd(), route.fd()
+        assert work.held is not None
+        assert route.held is not None
+        made = copies.put(work.held, spare[1], route.held, name, copy)
+        self._access.keep(work)
+        self._access.keep(route)
+        if made is None:
+            return None
+        found, held = made
+        entry = self._noted(route, name, found, found.stat)
+        node = entry.node
+        assert isinstance(node, HostNode)
+        self._live.opened(node, found.stat.mtime_ns, found.stat.ctime_ns, emptied=False)
+        return entry, PassthroughHandle(self, node, held, os.O_RDWR, None)
 
     async def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
         _, route = self._parent(parent, name)
