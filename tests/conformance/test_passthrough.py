@@ -53,6 +53,7 @@ JUDGED_SKIPS = {
 test_by_openat2 = conformance_tests(read_write, skips=SKIPS)
 test_by_walk = conformance_tests(factory(guard="walk"), skips=SKIPS)
 test_one_by_one = conformance_tests(factory(native="off"), skips=SKIPS)
+test_unwatched = conformance_tests(factory(watch="off"), skips=SKIPS)
 test_in_threads = conformance_tests(factory(threads="always"), skips=SKIPS)
 test_links_denied = conformance_tests(factory("deny"), skips=JUDGED_SKIPS)
 test_links_hidden = conformance_tests(factory("hide"), skips=JUDGED_SKIPS)

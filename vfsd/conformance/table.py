@@ -11,6 +11,7 @@ from types import MappingProxyType
 from vfsd.conformance.areas import (
     atomicity,
     attributes,
+    copies,
     creating,
     data,
     links,
@@ -41,6 +42,7 @@ _AREAS = (
     renaming,
     xattrs,
     room,
+    copies,
     readonly,
     versions,
     atomicity,

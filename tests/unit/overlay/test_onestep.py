@@ -1,0 +1,225 @@
+"""A small file is copied up in one step, and where that fails the long way, with nothing left."""
+
+import errno
+import os
+import signal
+import types
+
+import pytest
+import trio
+
+from providers.memory import MemoryProvider
+from providers.overlay import OverlayProvider, copyup
+from providers.passthrough import PassthroughProvider, copies
+from tests.unit.overlay.layering import Counting, append
+from vfsd.conformance import Files, fill
+from vfsd.conformance.contents import Directory, File
+from vfsd.provider import Identity, SetAttr
+
+ROOT = Identity(0, 0)
+CONTENTS = {
+    b"d": Directory(),
+    b"d/f": File(b"lower", mode=0o4755, xattrs={b"user.kept": b"1"}),
+    b"d/zeros": File(bytes(5000)),
+    b"d/large": File(b"x" * 200_000),
+}
+
+
+async def opened(place, *, sync=False):
+    lower = await PassthroughProvider.from_options(str(place / "lower"), {"links": "keep"})
+    options = {"links": "keep", "watch": "off"}
+    upper = await PassthroughProvider.from_options(str(place / "upper"), options)
+    # What is to be durable first goes the long way, which lets others run meanwhile.
+    return await OverlayProvider.over(upper, [lower], spare=MemoryProvider(), sync=sync)
+
+
+async def lay(place):
+    for name in ("lower", "upper"):
+        (place / name).mkdir()
+    lower = await PassthroughProvider.from_options(str(place / "lower"), {})
+    await fill(lower, CONTENTS)
+    await lower.aclose()
+
+
+@pytest.fixture(params=["directory", "memory"])
+async def files(request, tmp_path):
+    await lay(tmp_path)
+    if request.param == "directory":
+        provider = await opened(tmp_path)
+    else:
+        lower = await PassthroughProvider.from_options(str(tmp_path / "lower"), {"links": "keep"})
+        provider = await OverlayProvider.over(MemoryProvider(), [lower])
+    yield Files(provider)
+    await provider.aclose()
+
+
+@pytest.fixture
+def staged(monkeypatch):
+    """Collect the files that are copied up the long way."""
+    names = []
+    whole = copyup._staged
+
+    async def noted(union, upper, stage, node, *rest):
+        if node.name != b"":
+            names.append(node.name)
+        return await whole(union, upper, stage, node, *rest)
+
+    monkeypatch.setattr(copyup, "_staged", noted)
+    return names
+
+
+async def shown(files, path):
+    """Return all that a copy must keep, but the blocks and the ctime."""
+    node = await files.node(path)
+    stat = await files.provider.getattr(node)
+    names = sorted(await files.provider.listxattr(node))
+    values = [(name, await files.provider.getxattr(node, name)) for name in names]
+    return node.number, stat._replace(blocks=0, ctime_ns=0, block_size=0), values
+
+
+@pytest.mark.parametrize("path", [b"d/f", b"d/zeros", b"d/large"])
+async def test_a_copy_is_what_it_was_copied_from(files, staged, path):
+    await files.setattr(b"d", SetAttr(atime_ns=5, mtime_ns=7))  # brings the directory up
+    before = await shown(files, path), await files.get(path), await files.stat(b"d")
+    atime_ns = (await files.stat(path)).atime_ns  # what the reading left
+    handle = await files.provider.open(await files.node(path), os.O_WRONLY, ROOT)
+    await handle.release()
+    number, stat, values = before[0]
+    expected = number, stat._replace(atime_ns=atime_ns), values
+    found = await shown(files, path)
+    assert (found, await files.get(path)) == (expected, before[1])
+    assert (await files.stat(b"d")).mtime_ns == before[2].mtime_ns
+    assert staged == ([b"d"] if path == b"d/f" else [b"d", path[2:]])
+    await append(files, path, b" more")
+    assert await files.get(path) == before[1] + b" more"
+
+
+async def test_the_first_file_of_a_directory_takes_one_step_too(files, staged):
+    await append(files, b"d/f", b" more")
+    assert await files.get(b"d/f") == b"lower more"
+    assert staged == [b"d"]
+
+
+async def test_a_change_of_attributes_takes_one_step_too(files, staged):
+    await files.setattr(b"d/f", SetAttr(mtime_ns=9))
+    assert (await files.stat(b"d/f")).mtime_ns == 9
+    assert staged == [b"d"]
+
+
+async def test_who_is_copied_up_by_two_at_once_is_copied_once(tmp_path):
+    await lay(tmp_path)
+    provider = await opened(tmp_path)
+    files = Files(provider)
+    put = Counting(provider._union.upper.provider, "put_copy")
+    async with trio.open_nursery() as nursery:
+        for letter in b"abcdef":
+            nursery.start_soon(append, files, b"d/f", bytes([letter]))
+    assert sorted(await files.get(b"d/f")) == sorted(b"lower" + b"abcdef")
+    assert put.count == 1
+    await provider.aclose()
+
+
+@pytest.mark.parametrize("call", ["pwrite", "setxattr", "utime", "fstat", "renameat2"])
+async def test_what_fails_on_the_way_is_done_the_long_way(tmp_path, monkeypatch, staged, call):
+    await lay(tmp_path)
+    provider = await opened(tmp_path)
+    files = Files(provider)
+    await files.setattr(b"d", SetAttr(mtime_ns=7))
+
+    def fails(*_args, **_named):
+        raise OSError(errno.ENOSPC, "no room")
+
+    if call == "renameat2":
+        monkeypatch.setattr(copies, "renameat2", fails)
+    else:
+        monkeypatch.setattr(copies, "os", types.SimpleNamespace(**{**vars(os), call: fails}))
+    before = await shown(files, b"d/f")
+    atime_ns = (await files.stat(b"d/f")).atime_ns
+    await append(files, b"d/f", b" more")
+    assert await files.get(b"d/f") == b"lower more"
+    number, stat, values = await shown(files, b"d/f")
+    assert (number, values) == (before[0], before[2])
+    assert stat.mode == before[1].mode
+    assert atime_ns
+    assert staged == [b"d", b"f"]
+    assert os.listdir(tmp_path / "upper" / "work") == []
+    await provider.aclose()
+
+
+class Mortal:
+    """Ends the process at the call that makes `left` zero."""
+
+    def __init__(self, left):
+        self.left = left
+
+    def __call__(self, call):
+        def counted(*args, **named):
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **named)
+
+        return counted
+
+
+def killed_at(place, step):
+    """Append in a child that dies at the step of the copy-up; say whether it died."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            trio.run(perform, place, step)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+async def perform(place, step):
+    provider = await opened(place)
+    mortal = Mortal(step)
+    calls = ("open", "pwrite", "setxattr", "fstat", "fchmod", "utime")
+    replaced = {name: mortal(getattr(os, name)) for name in calls}
+    copies.os = types.SimpleNamespace(**{**vars(os), **replaced})
+    copies.renameat2 = mortal(copies.renameat2)
+    await append(Files(provider), b"d/f", b" more")
+    os._exit(0)
+
+
+def test_a_kill_on_the_way_leaves_the_old_file_or_the_new(tmp_path):
+    async def look(place):
+        provider = await opened(place)
+        files = Files(provider)
+        found = await files.get(b"d/f"), *(await shown(files, b"d/f"))[1:]
+        assert os.listdir(place / "upper" / "work") == []
+        await provider.aclose()
+        return found
+
+    outcomes = []
+    for step in range(1, 40):
+        place = tmp_path / str(step)
+        place.mkdir()
+        trio.run(lay, place)
+        before = trio.run(look, place)
+        died = killed_at(place, step)
+        data, stat, values = trio.run(look, place)
+        if not died:
+            assert data == b"lower more"
+            break
+        assert data == b"lower"
+        assert (stat.mode, stat.size, stat.mtime_ns) == (
+            *(before[1].mode, before[1].size, before[1].mtime_ns),
+        )
+        assert values == before[2]
+        outcomes.append(step)
+    else:
+        pytest.fail("the copy-up has no end")
+    assert len(outcomes) > 8
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_what_is_to_be_durable_goes_the_long_way(tmp_path, monkeypatch, staged, sync):
+    await lay(tmp_path)
+    monkeypatch.setattr(PassthroughProvider, "durable", lambda self, node: True)
+    provider = await opened(tmp_path, sync=sync)
+    await append(Files(provider), b"d/f", b" more")
+    assert staged == ([b"d", b"f"] if sync else [b"d"])
+    await provider.aclose()
