@@ -10,64 +10,16 @@ Concurrency: one process; none of these handlers suspends.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from pathlib import Path
 from typing import Any
 
-import machine
-from table import Sheet, markdown, show
+import inprocess
+from inprocess import Times
 
 FILES = 3000
-Times = dict[str, float]
-
-
-def main() -> int:
-    """Measure and print; return the exit code."""
-    parser = argparse.ArgumentParser(description="Microseconds of each handler, in one process.")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--against", metavar="DIR", type=Path, help="another checkout")
-    parser.add_argument("--record", metavar="TITLE", help="append to docs/PERFORMANCE.md")
-    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.once:
-        print(json.dumps(measure()))
-        return 0
-    places = [machine.REPOSITORY, *([options.against] if options.against else [])]
-    taken: list[list[Times]] = [[] for _ in places]
-    for _ in range(options.rounds):
-        for place, rounds in zip(places, taken, strict=True):
-            rounds.append(one_round(place))
-    best = [{kind: min(each[kind] for each in rounds) for kind in rounds[0]} for rounds in taken]
-    lines = [
-        [kind, *(f"{each[kind]:.2f}" for each in best)]
-        + ([f"{best[0][kind] / best[1][kind]:.2f}"] if options.against else [])
-        for kind in best[0]
-    ]
-    header = ["handler", "µs", *(["against", "ratio"] if options.against else [])]
-    sheet = Sheet("CPU microseconds per call of a handler, the least", header, lines, [])
-    print(machine.describe() + "\n")
-    show(sheet)
-    if options.record:
-        machine.record(options.record, f"{machine.describe()}\n\n{markdown(sheet)}")
-    return 0
-
-
-def one_round(place: Path) -> Times:
-    """Measure the code in a checkout, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-P", __file__, "--once"],
-        env={**os.environ, "PYTHONPATH": f"{place}:{Path(__file__).parent}"},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    found: Times = json.loads(done.stdout)
-    return found
 
 
 def measure() -> Times:
@@ -123,4 +75,5 @@ def run(handler: Coroutine[Any, Any, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    title = "CPU microseconds per call of a handler, the least"
+    sys.exit(inprocess.main(__file__, title, "handler", measure))
