@@ -262,6 +262,35 @@ def test_a_large_directory_is_listed_in_pages_while_it_changes(client):
     assert len(rest) + 4096 == len(names)
 
 
+def test_listings_of_several_directories_do_not_mix(client):
+    for place in (b"a", b"b"):
+        entries: list[PutEntry] = [(place, 0o40755, None, None)]
+        entries += [(place + b"/%s-%04d" % (place, i), 0o100644, None, b"") for i in range(6)]
+        assert client._call(calls.put(b"", entries)) == []
+    found = {b"a": [], b"b": []}
+    after = {b"a": b"", b"b": b""}
+    for _ in range(3):  # both at the same names, page by page in turn
+        for place in (b"a", b"b"):
+            page = client._call(calls.list_page(place, after[place], limit=2))
+            found[place] += [name for name, _ in page.entries]
+            after[place] = page.after
+    assert after == {b"a": None, b"b": None}
+    assert found == {place: [b"%s-%04d" % (place, i) for i in range(6)] for place in (b"a", b"b")}
+
+
+def test_a_page_is_of_what_stands_at_the_path_now(client):
+    for name in (b"d", b"e"):
+        entries: list[PutEntry] = [(name, 0o40755, None, None)]
+        entries += [(name + b"/%d" % i, 0o100644, None, b"") for i in range(4)]
+        assert client._call(calls.put(b"", entries)) == []
+    client.write_bytes("e/x", b"")
+    page = client._call(calls.list_page(b"d", limit=2))
+    client.rename("d", "gone")
+    client.rename("e", "d")
+    rest = client._call(calls.list_page(b"d", page.after, limit=9))
+    assert [name for name, _ in rest.entries] == [b"2", b"3", b"x"]
+
+
 # -- open files -------------------------------------------------------------------------------
 
 

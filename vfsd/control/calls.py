@@ -31,7 +31,7 @@ from vfsd.control import (
 from vfsd.control.batchverbs import PutEntry
 from vfsd.control.framing import Request
 from vfsd.control.validation import render
-from vfsd.control.verb import Verb
+from vfsd.control.verb import PAGE_LIMIT, Verb
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -152,8 +152,8 @@ def stat(path: bytes, *, follow: bool) -> Call[replies.FileInfo]:
     return Call(pathverbs.StatFile(path, follow), replies.file_info)
 
 
-def list_page(path: bytes, after: bytes = b"") -> Call[replies.Page]:
-    return Call(pathverbs.ListDirectory(path, after), replies.page)
+def list_page(path: bytes, after: bytes = b"", limit: int = PAGE_LIMIT) -> Call[replies.Page]:
+    return Call(pathverbs.ListDirectory(path, after, limit), replies.page)
 
 
 def list_all(path: bytes) -> Steps[list[tuple[bytes, replies.FileInfo]]]:

@@ -40,6 +40,7 @@ from vfsd.control.framing import (
     encode_frame,
 )
 from vfsd.control.host import Host
+from vfsd.control.listings import Listings
 from vfsd.control.openfiles import OpenFiles
 from vfsd.control.placing import discard
 from vfsd.control.protocol import VERSIONS, Hello, Stop
@@ -81,6 +82,7 @@ class Connection:
         self._stream = stream
         self._caller = caller
         self._files = OpenFiles(host.handles)
+        self._listings = Listings()
         self._running: dict[int, trio.CancelScope] = {}
         self._greeted = False
         self._greeting_ends = trio.current_time() + HELLO_TIMEOUT_SECONDS
@@ -206,7 +208,7 @@ class Connection:
         async def send_part(value: object) -> None:
             await self._send.send(_Outgoing(_frame(Part(number, value)), None))
 
-        return Work(self._host, self._caller, self._files, send_part)
+        return Work(self._host, self._caller, self._files, self._listings, send_part)
 
     # -- answers --------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 Modes are not checked: who may connect to the socket owns the daemon (see docs/CONTROL.md).
 
-Concurrency: nothing is kept between requests; a listing's pages are cut by name, so they stay
-right while the directory changes.
+Concurrency: a listing's pages are cut by name, so they stay right while the directory changes;
+nothing else is kept between requests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import trio
@@ -58,8 +57,7 @@ async def list_directory(work: Work, verb: ListDirectory) -> object:
     place, entry = await work.tree.resolve(verb.path)
     if not stat_module.S_ISDIR(entry.stat.mode):
         raise fail(errno.ENOTDIR, verb.path)
-    names = sorted(await place.attachment.provider.readdir(place.node))
-    start = bisect_right(names, verb.after) if verb.after else 0
+    names, start = await work.listings.names_past(place, verb.after)
     end, room = start, DATA_LIMIT_BYTES
     while end < len(names) and end - start < verb.limit:
         room -= RECORD_BYTES + len(names[end])
@@ -75,6 +73,7 @@ async def list_directory(work: Work, verb: ListDirectory) -> object:
     ]
     # `after` is told, not taken from the last entry: that one may be gone by now.
     after = page[-1] if end < len(names) else None
+    work.listings.keep(place, names, after)
     return {"entries": entries, "after": after}
 
 

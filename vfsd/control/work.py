@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from vfsd.attributes import Caller, Stat
 from vfsd.contract import Change, Node
 from vfsd.control.host import Host
+from vfsd.control.listings import Listings
 from vfsd.control.openfiles import OpenFiles
 from vfsd.tree import Attachment, Place, Tree
 
@@ -56,6 +57,7 @@ class Work:
     host: Host
     caller: Caller
     files: OpenFiles
+    listings: Listings
     send_part: Callable[[object], Awaitable[None]]
     """Send one part of the answer; waits for a slow reader."""
     tree: Tree = field(init=False)
