@@ -1,7 +1,7 @@
 """A whole file, made beside and renamed into place: the calls that a copy-up takes, in one go.
 
-Made by the methods of the contract one after the other it takes twice as many system calls, and
-three times as long (docs/PERFORMANCE.md, "A copy-up in one step").
+Made by the methods of the contract one after the other it takes twice as many system calls, and 1.6
+times as long (docs/PERFORMANCE.md, "A copy-up in one step").
 
 Concurrency: blocking calls without shared state, safe in any thread.
 """
