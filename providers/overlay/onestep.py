@@ -47,5 +47,6 @@ async def put_at_once(
     )
     if made is None:
         return None
+    union.copied_bytes += len(data)
     union.brought_up(node, made[0].node)
     return made[1]

@@ -95,7 +95,12 @@ async def test_a_copy_is_what_it_was_copied_from(files, staged, path):
 
 
 async def test_the_first_file_of_a_directory_takes_one_step_too(files, staged):
+    await files.setattr(b"", SetAttr(mtime_ns=7))  # brings the root up
+    before = files.provider.statistics()
     await append(files, b"d/f", b" more")
+    after = files.provider.statistics()
+    assert after["copied_up_bytes"] - before["copied_up_bytes"] == len(b"lower")
+    assert after["copied_up_files"] - before["copied_up_files"] == 2  # the directory as well
     assert await files.get(b"d/f") == b"lower more"
     assert staged == [b"d"]
 
