@@ -22,6 +22,7 @@ import trio
 from vfsd.errors import UserError
 from vfsd.exitcodes import ExitCode
 from vfsd.fuse import servingloop
+from vfsd.fuse.asking import ask
 from vfsd.fuse.operations import Operations
 from vfsd.fuse.readahead import read_further_ahead
 from vfsd.fuse.shim import shim
@@ -108,7 +109,7 @@ class Session:
 
     async def answers(self) -> None:
         """Return once a real request through the mount's own path was answered."""
-        await trio.to_thread.run_sync(os.statvfs, self._mountpoint, abandon_on_cancel=True)
+        await ask(self._mountpoint)
         # Only now: the kernel sets its own value when it first hears from the daemon.
         read_further_ahead(self._mountpoint)
 
