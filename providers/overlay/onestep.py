@@ -30,14 +30,15 @@ async def put_at_once(
     """
     if stat.nlink != 1 or stat.size > CHUNK or node.kind != stat_module.S_IFREG:
         return None
-    parent = node.parent
-    if parent is None or parent.upper is None or parent.epoch != union.epoch or node.removed:
+    upper, parent = union.need_upper(), node.parent
+    if not upper.one_step or node.removed:
+        return None
+    if parent is None or parent.upper is None or parent.epoch != union.epoch:
         return None
     kept = await xattrs_of(source)
     data = await read_fully(origin, 0, stat.size)
     if len(data) != stat.size or (data and data == ZEROS[: len(data)]):
         return None  # it changed, or is a hole
-    upper = union.need_upper()
     note = union.flavour.named(marks.OWN), origin_note(node.number)
     parent.covered = None
     made = await upper.provider.put_copy(
@@ -46,6 +47,8 @@ async def put_at_once(
         sync=upper.syncs,
     )
     if made is None:
+        # What lies on a disk always takes several steps; to read each file for nothing need not be.
+        upper.one_step = not upper.syncs
         return None
     union.copied_bytes += len(data)
     union.brought_up(node, made[0].node)

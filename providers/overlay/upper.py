@@ -42,6 +42,8 @@ class Upper:
         """Large files are copied up range by range."""
         self.syncs = False
         """Data is durable before a copy replaces what it is a copy of."""
+        self.one_step = True
+        """Small files are tried by `put_copy`; no more, once it was not done and data is synced."""
         self.fresh = False
         """Nothing was copied up into it before this overlay began."""
         self.copies: dict[int, int] = {}
@@ -110,6 +112,7 @@ class Upper:
         other = Upper(provider, seals=self.seals)
         other.writable = writable
         other.partial, other.fresh = self.partial, self.fresh
+        other.one_step = self.one_step
         other.number = self.number
         other.root = None if self.root is None else Node(self.root.number)
         other.layers, other.work = Node(self.layers.number), Node(self.work.number)
