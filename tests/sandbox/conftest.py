@@ -17,6 +17,8 @@ import pytest
 from tests.mounted.daemon import VfsdMount
 
 WAIT_S = 20.0
+SETTLED_WITHIN_S = 300.0
+"""A run may leave thousands of files to be had on disk, on a machine that others use too."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,15 @@ def with_word(word: str) -> list[int]:
     return found
 
 
-def eventually(condition: object) -> bool:
+def remove_settled(root: Path) -> None:
+    """Remove all of it, once nobody settles a snapshot in a store there any more."""
+    assert eventually(lambda: not with_word(str(root)), SETTLED_WITHIN_S)
+    shutil.rmtree(root)
+
+
+def eventually(condition: object, within_s: float = WAIT_S) -> bool:
     """Wait until `condition()` holds; False if it does not come to that."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             return False

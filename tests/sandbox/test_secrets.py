@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.conftest import eventually
+from tests.sandbox.conftest import remove_settled
 
 REPOSITORY = Path(__file__).parents[2]
 USER = pwd.getpwnam("nobody")
@@ -134,16 +134,6 @@ def _listening(path: Path, stack: ExitStack) -> None:
     stack.callback(path.unlink)
 
 
-def _remove(root: Path) -> None:
-    """Remove it all; a store may be writing down digests still."""
-
-    def removed() -> bool:
-        shutil.rmtree(root, ignore_errors=True)
-        return not root.exists()
-
-    assert eventually(removed)
-
-
 @pytest.fixture(params=["we", "an ordinary user"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     ordinary = request.param != "we"
@@ -152,7 +142,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     word = f"canary{uuid.uuid4().hex[:12]}"
     with ExitStack() as stack:
         root = Path(tempfile.mkdtemp(prefix=f"{word}-"))
-        stack.callback(_remove, root)
+        stack.callback(remove_settled, root)
         root.chmod(0o755)
         home = root / "home"
         for name in ("run", "project", "project/.git", "home", "home/.ssh"):

@@ -13,24 +13,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.sandbox.conftest import remove_settled
 
 REPOSITORY = Path(__file__).parents[3]
 TRIES = 3
 NOBODY = pwd.getpwnam("nobody")
 BECOME = ("setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups")
 USERS = ["we", "an ordinary user"]
-
-
-def removed(root: Path) -> None:
-    """Remove all of it; what a run left in the store may be collected at the same time."""
-    while root.exists():
-        with suppress(FileNotFoundError):
-            shutil.rmtree(root)
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ def kept(request: pytest.FixtureRequest) -> Iterator[Project]:
     kept = Project(root, root, become(request.param))
     kept.own(root, root / "run", root / "projects")
     yield kept
-    removed(root)
+    remove_settled(root)
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +161,7 @@ def local_project(
     yield make
     # All that the tools made is in layers, and nowhere else.
     left = {str(path.relative_to(root / "project")) for path in (root / "project").rglob("*")}
-    removed(root)
+    remove_settled(root)
     assert left - {".git"} == written
 
 
