@@ -31,12 +31,13 @@ Sources: the manual page of the call each method is named after; path_resolution
 from __future__ import annotations
 
 import errno
+import stat as stat_module
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import NamedTuple, Self
 
-from vfsd.attributes import Caller, FileCopy, SetAttr, Stat, StatFs, Traits
+from vfsd.attributes import Caller, FileCopy, Identity, SetAttr, Stat, StatFs, Traits
 from vfsd.errors import fail
 from vfsd.filehandle import Handle as Handle
 
@@ -336,6 +337,29 @@ class Provider(ABC):
         which tells errors too.
         """
         return None
+
+    async def put_whiteout(self, parent: Node, name: bytes) -> None:
+        """Put a whiteout at a free name: a character device 0:0 of root's. Atomic. As `mknod`."""
+        await self.mknod(parent, name, stat_module.S_IFCHR, 0, Identity(0, 0))
+
+    async def clear(self, node: Node) -> None:
+        """Remove all that is below a directory, which nobody else uses by now. Not atomic.
+
+        What goes meanwhile is gone. ENOTDIR, ESTALE, EACCES.
+        """
+        waiting = [(node, name, False) for name in await self.readdir(node)]
+        while waiting:
+            parent, name, emptied = waiting.pop()
+            with suppress(FileNotFoundError):
+                if emptied:
+                    await self.rmdir(parent, name)
+                    continue
+                try:
+                    await self.unlink(parent, name)
+                except IsADirectoryError:
+                    below = (await self.lookup(parent, name)).node
+                    waiting.append((parent, name, True))
+                    waiting.extend((below, each, False) for each in await self.readdir(below))
 
     # -- versions -------------------------------------------------------------------------
 

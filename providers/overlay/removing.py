@@ -54,7 +54,7 @@ async def _uncover(union: Union, parent: OverlayNode, name: bytes, located: Loca
     if located.in_upper:
         await provider.rename(upper.work, await upper.staged_whiteout(), directory, name, 0)
     else:
-        await upper.whiteout(directory, name)
+        await provider.put_whiteout(directory, name)
 
 
 def _cover(parent: OverlayNode, name: bytes, before: set[bytes] | None) -> None:
@@ -113,16 +113,17 @@ async def remove_directory(
     directory = await upper_directory(union, parent)
     if not located.in_upper:
         parent.plain = False
-        await upper.whiteout(directory, name)
+        await provider.put_whiteout(directory, name)
         return
+    assert node.upper is not None
     if located.lower:
         parent.plain = False
         stage = await upper.staged_whiteout()
         await provider.rename(upper.work, stage, directory, name, EXCHANGE)
-        await upper.discard(stage)
+        await upper.discard_directory(stage, node.upper)
     elif node.plain:
         await provider.rmdir(directory, name)
     else:
         stage = upper.stage()
         await provider.rename(directory, name, upper.work, stage, 0)
-        await upper.discard(stage)
+        await upper.discard_directory(stage, node.upper)

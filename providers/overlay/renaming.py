@@ -227,7 +227,7 @@ async def _move(
             stands = False
         elif not stands:
             union.turn.tear()
-            await upper.whiteout(new_directory, new_name)
+            await upper.provider.put_whiteout(new_directory, new_name)
             new_parent.plain = False
     if not source.lower:
         await _move_away(union, directory, name, new_directory, new_name, node)
@@ -237,7 +237,7 @@ async def _move(
     else:
         # One step: the file and a whiteout at the new place, which hides nothing that was seen.
         if not await _has(union, new_directory, new_name):
-            await upper.whiteout(new_directory, new_name)
+            await upper.provider.put_whiteout(new_directory, new_name)
         await provider.rename(directory, name, new_directory, new_name, EXCHANGE)
         parent.plain = False
     if target.entry is not None:

@@ -17,7 +17,6 @@ Concurrency: changed while the overlay's turn is held.
 
 from __future__ import annotations
 
-import stat as stat_module
 from contextlib import suppress
 
 import trio
@@ -154,30 +153,23 @@ class Upper:
             self.index = await self._directory(self.indexes, b"%d" % self.number)
         return self.index
 
-    async def whiteout(self, directory: Node, name: bytes) -> None:
-        """Make a whiteout at a free name."""
-        await self.provider.mknod(directory, name, stat_module.S_IFCHR, 0, ROOT)
-
     async def staged_whiteout(self) -> bytes:
         """Make a whiteout in the work directory, to be renamed into place."""
         name = self.stage()
-        await self.whiteout(self.work, name)
+        await self.provider.put_whiteout(self.work, name)
         return name
 
     async def discard(self, name: bytes) -> None:
         """Remove what stands in the work directory, with all below it; what is gone is gone."""
-        provider = self.provider
-        waiting: list[tuple[Node, bytes, bool]] = [(self.work, name, False)]
-        while waiting:
-            parent, each, emptied = waiting.pop()
-            with suppress(FileNotFoundError):
-                if emptied:
-                    await provider.rmdir(parent, each)
-                    continue
-                try:
-                    await provider.unlink(parent, each)
-                except IsADirectoryError:
-                    node = (await provider.lookup(parent, each)).node
-                    waiting.append((parent, each, True))
-                    children = await provider.readdir(node)
-                    waiting.extend((node, child, False) for child in children)
+        with suppress(FileNotFoundError):
+            try:
+                await self.provider.unlink(self.work, name)
+            except IsADirectoryError:
+                node = (await self.provider.lookup(self.work, name)).node
+                await self.discard_directory(name, node)
+
+    async def discard_directory(self, name: bytes, node: Node) -> None:
+        """Remove the directory `node`, which stands there in the work directory."""
+        with suppress(FileNotFoundError):
+            await self.provider.clear(node)
+            await self.provider.rmdir(self.work, name)

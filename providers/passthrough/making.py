@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from providers.passthrough.birth import Owner, born_to
@@ -67,6 +67,11 @@ def mknod(dirfd: int, name: bytes, mode: int, rdev: int, owner: Owner | None) ->
     return found_of(stat, file_mark(dirfd, name))
 
 
+def whiteout(dirfd: int, name: bytes) -> None:
+    """Make a character device 0:0; an ordinary user may."""
+    os.mknod(name, stat_module.S_IFCHR, 0, dir_fd=dirfd)
+
+
 def mkdir(dirfd: int, name: bytes, mode: int, owner: Owner | None) -> Found:
     """Make a directory; the kernel hands down setgid."""
     with born_to(owner) as born:
@@ -104,6 +109,19 @@ def unlink(dirfd: int, name: bytes, keep: bool) -> HeldFd | None:
     held = hold(dirfd, name) if keep else None
     os.unlink(name, dir_fd=dirfd)
     return held
+
+
+def unlink_all(dirfd: int, names: Sequence[bytes]) -> bool:
+    """Remove what is no directory; say whether that was all. What is gone is gone."""
+    all_gone = True
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=dirfd)
+        except FileNotFoundError:
+            continue
+        except IsADirectoryError:
+            all_gone = False
+    return all_gone
 
 
 def rmdir(dirfd: int, name: bytes, keep: bool) -> HeldFd | None:

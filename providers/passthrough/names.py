@@ -11,6 +11,8 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
+import trio
+
 from providers.passthrough import copies, look, making
 from providers.passthrough.access import Route
 from providers.passthrough.beneath import check_names
@@ -21,6 +23,9 @@ from providers.passthrough.looking import Found
 from providers.passthrough.nodes import HostNode
 from vfsd.errors import fail
 from vfsd.provider import Caller, Entry, FileCopy, Node
+
+UNLINKED_AT_ONCE = 256
+"""Names; others have a turn then."""
 
 
 class NameMethods(Host):
@@ -148,6 +153,13 @@ class NameMethods(Host):
             route, name, lambda: making.mknod(route.fd(), name, mode, rdev, owner)
         )
 
+    async def put_whiteout(self, parent: Node, name: bytes) -> None:
+        directory, route = self._parent(parent, name)
+        await self._access.run(route.slow, lambda: making.whiteout(route.fd(), name), change=True)
+        self._access.keep(route)
+        self._changed(route)
+        self._strayed(self._table.left(directory, name))
+
     async def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         _, route = self._parent(parent, name)
         owner = self._owner(caller)
@@ -176,6 +188,32 @@ class NameMethods(Host):
 
     async def rmdir(self, parent: Node, name: bytes) -> None:
         await self._remove(parent, name, making.rmdir)
+
+    async def clear(self, node: Node) -> None:
+        assert isinstance(node, HostNode)
+        if self._options.links.hide or not await self._unlink_unknown(node):
+            await super().clear(node)
+
+    async def _unlink_unknown(self, directory: HostNode) -> bool:
+        """Remove what nobody holds and is no directory, unseen; say whether that was all."""
+        names = await self.readdir(directory)
+        unknown = [name for name in names if self._table.at(directory, name) is None]
+        all_gone = len(unknown) == len(names)
+        for first in range(0, len(unknown), UNLINKED_AT_ONCE):
+            if first:
+                await trio.lowlevel.checkpoint()
+            page = unknown[first : first + UNLINKED_AT_ONCE]
+            all_gone = await self._unlink_all(directory, page) and all_gone
+        return all_gone
+
+    async def _unlink_all(self, directory: HostNode, names: Sequence[bytes]) -> bool:
+        route = self._access.directory(directory)
+        all_gone = await self._access.run(
+            route.slow, lambda: making.unlink_all(route.fd(), names), change=True
+        )
+        self._access.keep(route)
+        self._changed(route)
+        return all_gone
 
     async def rename(
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int

@@ -120,7 +120,7 @@ class ExtendsWithOldData(MemoryProvider):
         return after
 
 
-@caught_by("unlink_of_directory_is_eisdir")
+@caught_by("unlink_of_directory_is_eisdir", "clear_leaves_a_directory_that_is_empty")
 class UnlinksDirectories(MemoryProvider):
     async def unlink(self, parent, name):
         try:

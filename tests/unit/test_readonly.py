@@ -6,6 +6,7 @@ from vfsd.readonly import ReadOnlyHandle, ReadOnlyView
 CHANGES = {
     *("create", "link", "mkdir", "mknod", "rename", "removexattr", "rmdir", "setattr"),
     *("setxattr", "symlink", "unlink"),
+    *("clear", "put_whiteout"),  # which by the contract go by unlink, rmdir and mknod
     "put_copy",  # which by the contract is not done, rather than refused
 }
 """EROFS, by the contract or by the view itself."""

@@ -24,7 +24,7 @@ from vfsd.provider import SetAttr
 
 CHANGING = (
     *("create", "mkdir", "mknod", "symlink", "link", "unlink", "rmdir", "rename"),
-    *("setattr", "setxattr", "removexattr"),
+    *("setattr", "setxattr", "removexattr", "put_whiteout", "clear"),
 )
 STEPS_MAX = 60
 

@@ -146,6 +146,24 @@ async def mknod_makes_special_files(files: Files) -> None:
     equal(await files.names(), [], "names at the end")
 
 
+@check(needs="writable", contents={b"d": Directory(), b"f": File(b"data")})
+async def put_whiteout_puts_it_at_a_free_name_only(files: Files) -> None:
+    directory = await files.node(b"d")
+    with optional(errno.EPERM, what="a special file (whiteout)"):
+        await files.provider.put_whiteout(directory, b"gone")
+    stat = await files.stat(b"d/gone")
+    equal((stat.mode, stat.rdev, stat.nlink), (stat_module.S_IFCHR, 0, 1), "mode, device, links")
+    equal(await files.names(b"d"), [b"gone"], "names")
+    for name in (b"f", b"d"):
+        with raises(errno.EEXIST, what=f"whiteout at {name!r}, which is taken"):
+            await files.provider.put_whiteout(files.root, name)
+    equal(await files.get(b"f"), b"data", "data of what is there")
+    with raises(errno.ENOTDIR, errno.ENOENT, what="whiteout below a file"):
+        await files.provider.put_whiteout(await files.node(b"f"), b"x")
+    await files.unlink(b"d/gone")
+    await files.rmdir(b"d")
+
+
 @check(needs="writable")
 async def mkdir_makes_a_directory_of_the_caller(files: Files) -> None:
     theirs = Files(files.provider, USER)

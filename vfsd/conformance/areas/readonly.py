@@ -34,6 +34,8 @@ async def mutations_by_name_are_erofs(files: Files) -> None:
             ("exclusive create", provider.create, (root, name, 0o644, exclusive, caller)),
             ("mknod", provider.mknod, (root, name, regular, 0, caller)),
             ("mknod of a FIFO", provider.mknod, (root, name, fifo, 0, caller)),
+            ("whiteout", provider.put_whiteout, (root, name)),
+            ("clearing", provider.clear, (root,)),
             ("mkdir", provider.mkdir, (root, name, 0o755, caller)),
             ("symlink", provider.symlink, (root, name, b"target", caller)),
             ("link", provider.link, (file_node, root, name)),

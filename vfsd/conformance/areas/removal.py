@@ -6,7 +6,7 @@ import errno
 import os
 
 from vfsd.conformance.check import check
-from vfsd.conformance.contents import Directory, File
+from vfsd.conformance.contents import Directory, File, Symlink
 from vfsd.conformance.expect import equal, raises, true
 from vfsd.conformance.files import Files, read_all, releasing
 from vfsd.provider import SetAttr
@@ -58,6 +58,42 @@ async def nothing_is_removed_below_a_file(files: Files) -> None:
         await files.provider.unlink(node, b"x")
     with raises(errno.ENOTDIR, errno.ENOENT, what="rmdir below a file"):
         await files.provider.rmdir(node, b"x")
+
+
+@check(
+    needs="writable",
+    contents={
+        **{b"d/%d" % number: File(b"data") for number in range(300)},
+        **{b"d/full/deep/f": File(), b"d/empty": Directory(), b"d/\xff \n": File()},
+        **{b"beside/f": File(b"kept"), b"beside/empty": Directory()},
+    },
+)
+async def clear_leaves_a_directory_that_is_empty(files: Files) -> None:
+    held = await files.entry(b"d/7")
+    async with files.opened(b"d/8") as handle:
+        await files.provider.clear(await files.node(b"d"))
+        equal(await files.names(b"d"), [], "names in what was cleared")
+        equal(await read_all(handle), b"data", "data of what is open")
+        equal((await handle.getattr()).nlink, 0, "links of what is open")
+    with raises(errno.ESTALE, what="getattr of what was cleared away"):
+        await files.provider.getattr(held.node)
+    await files.provider.clear(await files.node(b"d"))
+    await files.rmdir(b"d")
+    equal(await files.names(b"beside"), [b"empty", b"f"], "names in the directory beside it")
+    with raises(errno.ENOTDIR, what="clearing a file"):
+        await files.provider.clear(await files.node(b"beside/f"))
+    equal(await files.get(b"beside/f"), b"kept", "data of the file")
+
+
+@check(
+    needs="writable",
+    contents={b"d/to": Symlink(b"../beside"), b"beside/f": File(b"kept")},
+)
+async def clear_follows_no_symlink(files: Files) -> None:
+    await files.provider.clear(await files.node(b"d"))
+    equal(await files.names(), [b"beside", b"d"], "names")
+    equal(await files.names(b"d"), [], "names in what was cleared")
+    equal(await files.get(b"beside/f"), b"kept", "data of what the link led to")
 
 
 @check(needs="writable")
