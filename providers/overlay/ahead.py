@@ -15,6 +15,7 @@ cancellation is let through at any time, and leaves nothing.
 
 from __future__ import annotations
 
+import stat as stat_module
 from types import TracebackType
 from typing import Self
 
@@ -25,10 +26,25 @@ from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.onestep import put_at_once
 from providers.overlay.union import Union
+from providers.overlay.upper import Upper
 from vfsd.provider import Caller, Handle, Stat
 
 AHEAD_MIN_BYTES = 1 << 20
 """Smaller files are copied in the turn: they hold up nobody for long."""
+
+
+class LargeBelow(Exception):
+    """A change met large files that stand in a lower: they are copied first (largefirst.py)."""
+
+    def __init__(self, *nodes: OverlayNode) -> None:
+        super().__init__(*nodes)
+        self.nodes = nodes
+
+
+def check_small(upper: Upper, node: OverlayNode, stat: Stat) -> None:
+    """Raise `LargeBelow` unless the file may be copied while others wait."""
+    if stat.size >= AHEAD_MIN_BYTES and node.kind == stat_module.S_IFREG and not upper.partial:
+        raise LargeBelow(node)
 
 
 class Ahead:

@@ -11,6 +11,7 @@ import stat as stat_module
 from providers.overlay import marks
 from providers.overlay.ahead import Ahead
 from providers.overlay.copyup import bring_up
+from providers.overlay.largefirst import in_turn
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
 from vfsd.errors import fail
@@ -60,8 +61,11 @@ async def setxattr(union: Union, node: OverlayNode, name: bytes, value: bytes) -
 async def removexattr(union: Union, node: OverlayNode, name: bytes) -> None:
     """Remove an attribute. ENODATA, before a copy is made."""
     union.need_upper()
-    async with union.turn:
+
+    async def change() -> None:
         provider, place = union.reading(node)
         await provider.getxattr(place, marks.stored(name))
         inner = await bring_up(union, node)
         await union.upper_provider.removexattr(inner, marks.stored(name))
+
+    await in_turn(union, change)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import trio
 
 from providers.overlay import hardlinks, marks
-from providers.overlay.ahead import Ahead
+from providers.overlay.ahead import Ahead, check_small
 from providers.overlay.copydata import Staged, make_file, open_source, xattrs_of
 from providers.overlay.layers import Below
 from providers.overlay.nodes import OverlayNode
@@ -67,7 +67,8 @@ async def bring_up(
 ) -> Node:
     """Return the file's place in the upper; it is copied there unless it is there already.
 
-    Of its data only the first `limit_bytes` are wanted; `ahead` may have them. ESTALE, ENOSPC, EIO.
+    Of its data only the first `limit_bytes` are wanted; `ahead` may have them, and without one
+    a large file is not copied (`LargeBelow`). ESTALE, ENOSPC, EIO.
     """
     upper = union.need_upper()
     union.refresh(node)
@@ -86,6 +87,8 @@ async def bring_up(
         else:
             stat = await origin.getattr()
         stat = union.shown(node, stat)
+        if ahead is None:
+            check_small(upper, node, stat)
         if stat.nlink == 0:
             node.removed = True
         in_lower = node is not union.root and node.parent is not None and not node.removed

@@ -26,6 +26,7 @@ from providers.overlay import changing, explaining, making, marks, merge, removi
 from providers.overlay.assembling import assemble, open_layers
 from providers.overlay.changes import Relays
 from providers.overlay.handle import OverlayHandle, open_node
+from providers.overlay.largefirst import in_turn
 from providers.overlay.marks import USER, Flavour
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.options import parse_options
@@ -309,8 +310,8 @@ class OverlayProvider(Provider):
     async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
         assert isinstance(node, OverlayNode)
         assert isinstance(parent, OverlayNode)
-        async with self._union.turn:
-            return await making.link(self._union, node, parent, name)
+        union = self._union
+        return await in_turn(union, lambda: making.link(union, node, parent, name))
 
     async def unlink(self, parent: Node, name: bytes) -> None:
         assert isinstance(parent, OverlayNode)
@@ -329,8 +330,10 @@ class OverlayProvider(Provider):
     ) -> None:
         assert isinstance(parent, OverlayNode)
         assert isinstance(new_parent, OverlayNode)
-        async with self._union.turn:
-            await renaming.rename(self._union, parent, name, new_parent, new_name, flags)
+        union = self._union
+        await in_turn(
+            union, lambda: renaming.rename(union, parent, name, new_parent, new_name, flags)
+        )
 
     async def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         assert isinstance(node, OverlayNode)

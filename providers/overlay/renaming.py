@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 
 from providers.overlay import marks, merge
+from providers.overlay.ahead import LargeBelow
 from providers.overlay.copyup import bring_up, keep_times, upper_directory
 from providers.overlay.making import EXCHANGE, Located, check_parent, locate, name_up
 from providers.overlay.nodes import OverlayNode
@@ -109,12 +110,17 @@ async def _own(union: Union, parent: OverlayNode, name: bytes, located: Located)
 
 
 async def complete(union: Union, top: OverlayNode) -> None:
-    """Copy up all that is below a directory, and let nothing shine through any more."""
+    """Copy up all that is below a directory, and let nothing shine through any more.
+
+    `LargeBelow`, with all large files there are, once the rest is copied.
+    """
+    large: list[OverlayNode] = []
     waiting: list[tuple[OverlayNode, bool]] = [(top, False)]
     while waiting:
         node, filled = waiting.pop()
         if filled:
-            await _close_off(union, node)
+            if not large:
+                await _close_off(union, node)
             continue
         waiting.append((node, True))
         if not node.below:
@@ -123,10 +129,15 @@ async def complete(union: Union, top: OverlayNode) -> None:
             located = await locate(union, node, name)
             if located.entry is None:
                 continue
-            await name_up(union, node, name, located)
+            try:
+                await name_up(union, node, name, located)
+            except LargeBelow as met:
+                large.extend(met.nodes)
             child = _node(located.entry)
             if child.is_directory and child.below:
                 waiting.append((child, False))
+    if large:
+        raise LargeBelow(*large)
 
 
 async def _close_off(union: Union, node: OverlayNode) -> None:

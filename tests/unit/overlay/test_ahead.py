@@ -15,11 +15,12 @@ from tests.unit.overlay.layering import append
 from vfsd.conformance import Files
 from vfsd.provider import SetAttr
 
-SIZE = ahead.AHEAD_MIN_BYTES + 12_345
+AHEAD = ahead.AHEAD_MIN_BYTES
+SIZE = AHEAD + 12_345
 
 
 class Gate:
-    """Holds up the copying of data after its first piece."""
+    """Holds up the copying of data after the first piece of a file that has more."""
 
     def __init__(self, monkeypatch):
         self.reached, self.opened = trio.Event(), trio.Event()
@@ -28,7 +29,7 @@ class Gate:
 
         async def read_fully(handle, offset, size):
             self.pieces += 1
-            if self.pieces == 2:
+            if offset and not self.reached.is_set():
                 self.reached.set()
                 await self.opened.wait()
             return await read(handle, offset, size)
@@ -91,6 +92,87 @@ async def test_others_change_the_tree_meanwhile(layers, gate):
     assert (layers / "lower" / "d" / "large").read_bytes() == before
 
 
+async def removexattr(files):
+    await files.provider.removexattr(await files.node(b"d/large"), b"user.kept")
+
+
+MOVES = {
+    "rename": (lambda files: files.rename(b"d/large", b"d/moved"), b"d/moved"),
+    "rename over": (lambda files: files.rename(b"d/large", b"d/victim"), b"d/victim"),
+    "exchange": (lambda files: files.rename(b"d/victim", b"d/large", 2), b"d/victim"),
+    "rename a directory": (lambda files: files.rename(b"d", b"moved"), b"moved/large"),
+    "link": (lambda files: files.link(b"d/large", b"d/second"), b"d/second"),
+    "removexattr": (removexattr, b"d/large"),
+}
+"""And where the large file is found afterwards."""
+
+
+@pytest.fixture(params=MOVES)
+def move(request, layers):
+    (layers / "lower" / "d" / "victim").write_bytes(b"victim")
+    return MOVES[request.param]
+
+
+async def test_others_change_the_tree_while_a_large_file_is_copied_to_be_moved(layers, gate, move):
+    call, place = move
+    before = (layers / "lower" / "d" / "large").read_bytes()
+    (layers / "lower" / "d" / "larger").write_bytes(before + before[::-1])
+    async with overlaid(layers) as files:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, files)
+            await gate.reached.wait()
+            with trio.fail_after(10):
+                await append(files, b"d/small", b" and more")
+                await files.put(b"d/new", b"new")
+                await files.setattr(b"d", SetAttr(mode=0o700))
+            assert await files.get(b"d/large") == before
+            gate.opened.set()
+        directory = os.path.dirname(place)
+        assert await files.get(place) == before
+        assert await files.get(directory + b"/small") == b"small and more"
+        assert await files.get(directory + b"/larger") == before + before[::-1]
+        assert await files.get(directory + b"/new") == b"new"
+    assert (layers / "lower" / "d" / "large").read_bytes() == before
+
+
+async def test_a_move_that_is_cancelled_while_a_large_file_is_copied(layers, gate, move):
+    call, place = move
+    before = (layers / "lower" / "d" / "large").read_bytes()
+    async with overlaid(layers) as files:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, files)
+            await gate.reached.wait()
+            nursery.cancel_scope.cancel()
+        assert list((layers / "upper" / "work").iterdir()) == []
+        assert await files.names(b"d") == [b"large", b"small", b"victim"]
+        await call(files)
+        assert await files.get(place) == before
+
+
+async def test_of_a_directory_that_moves_all_large_files_are_copied_before(layers, monkeypatch):
+    for name in ("one", "two", "sub/three", "sub/deep/four"):
+        path = layers / "lower" / "d" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * AHEAD)
+    os.link(layers / "lower" / "d" / "one", layers / "lower" / "d" / "sub" / "same")
+    held = []
+    make_file = ahead.make_file
+
+    async def noted(union, *args):
+        held.append(union.turn.held)
+        return await make_file(union, *args)
+
+    monkeypatch.setattr(ahead, "make_file", noted)
+    async with overlaid(layers) as files:
+        await files.rename(b"d", b"moved")
+        assert held == [False] * 5
+        for name in (b"one", b"two", b"sub/three", b"sub/deep/four"):
+            assert await files.get(b"moved/" + name) == name * AHEAD
+        assert await files.get(b"moved/sub/same") == b"one" * AHEAD
+        assert (await files.stat(b"moved/one")).nlink == 2
+        assert await files.names() == [b"moved"]
+
+
 async def test_whoever_wants_the_same_file_waits_for_the_one_copy(layers, gate):
     async with overlaid(layers) as files:
         old = copies(files)
@@ -131,7 +213,7 @@ async def test_a_lower_that_changes_meanwhile_is_copied_again(layers, gate):
         assert (seen[:7], len(seen), seen[-1:]) == (b"changed", SIZE + 1, b"!")
 
 
-@pytest.mark.parametrize("gone", ["unlinked", "replaced", "renamed"])
+@pytest.mark.parametrize("gone", ["unlinked", "replaced"])
 async def test_a_name_that_changes_meanwhile(layers, gate, gone):
     async with overlaid(layers) as files:
         failures = []
@@ -145,21 +227,29 @@ async def test_a_name_that_changes_meanwhile(layers, gate, gone):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(change_mode)
             await gate.reached.wait()
-            if gone == "renamed":
-                await files.rename(b"d/large", b"d/elsewhere")
-            else:
-                await files.unlink(b"d/large")
+            await files.unlink(b"d/large")
             if gone == "replaced":
                 await files.put(b"d/large")
             gate.opened.set()
-        if gone == "renamed":  # which copied it, in its own turn
-            assert failures == []
-            stat = await files.stat(b"d/elsewhere")
-            assert (stat.size, stat.mode & 0o777) == (SIZE, 0o600)
-        else:
-            assert failures == [errno.ESTALE]
-            names = set(await files.names(b"d"))
-            assert names == ({b"small", b"large"} if gone == "replaced" else {b"small"})
+        assert failures == [errno.ESTALE]
+        names = set(await files.names(b"d"))
+        assert names == ({b"small", b"large"} if gone == "replaced" else {b"small"})
+
+
+async def test_who_renames_it_waits_for_the_one_copy(layers, gate):
+    async with overlaid(layers) as files:
+        old = copies(files)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(files.setattr, b"d/large", SetAttr(mode=0o600))
+            await gate.reached.wait()
+            nursery.start_soon(files.rename, b"d/large", b"d/elsewhere")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert await files.names(b"d") == [b"large", b"small"]
+            gate.opened.set()
+        assert copies(files) == old + 3  # the file, its directory and the root
+        assert await files.names(b"d") == [b"elsewhere", b"small"]
+        stat = await files.stat(b"d/elsewhere")
+        assert (stat.size, stat.mode & 0o777) == (SIZE, 0o600)
 
 
 async def test_a_snapshot_meanwhile_shows_the_old_file(layers, gate):
