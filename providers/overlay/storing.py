@@ -11,7 +11,9 @@ import os
 import trio
 
 from providers.overlay import merge
+from providers.overlay.ahead import LargeBelow
 from providers.overlay.copydata import copy_range
+from providers.overlay.largefirst import in_turn
 from providers.overlay.making import locate, name_up
 from providers.overlay.nodes import OverlayNode
 from providers.overlay.union import Union
@@ -23,18 +25,20 @@ log = logging.getLogger(__name__)
 
 async def complete(union: Union) -> None:
     """Bring up all that the writable layer refers to."""
-    async with union.turn:
+
+    async def change() -> None:
         await link_all(union)
         for number in tuple(union.partial):
             await fill(union, number)
+
+    await in_turn(union, change)
 
 
 async def finish(union: Union) -> None:
     """Leave a layer on disk that other programs show as it was shown here."""
     with trio.CancelScope(shield=True):
         try:
-            async with union.turn:
-                await link_all(union)
+            await in_turn(union, lambda: link_all(union))
         except OSError:
             log.exception("names of hard-linked files could not be completed in the upper")
 
@@ -64,7 +68,9 @@ async def link_all(union: Union) -> None:
     """Bring up every name that a copied file still has in the lowers only.
 
     Where they stand is not known, so this looks through the whole tree; only if there are any.
+    `LargeBelow`, with all large files there are, once the rest is brought up.
     """
+    large: list[OverlayNode] = []
     # Those of a sealed layer are copied again: what is sealed gets no more names.
     wanted = {number for number, hard in union.hard.items() if hard.node is not None}
     waiting = [union.root] if wanted else []
@@ -84,4 +90,9 @@ async def link_all(union: Union) -> None:
             elif child.number in wanted:
                 located = await locate(union, node, name)
                 if located.entry is not None and not located.in_upper:
-                    await name_up(union, node, name, located)
+                    try:
+                        await name_up(union, node, name, located)
+                    except LargeBelow as met:
+                        large.extend(met.nodes)
+    if large:
+        raise LargeBelow(*large)

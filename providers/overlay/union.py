@@ -150,8 +150,9 @@ class Union:
         elif node.kind == stat_module.S_IFDIR:
             if node.below:
                 nlink = 1
-        elif self.hard:
-            hard = self.hard.get(node.number)
-            if hard is not None:
-                nlink = hard.pending if hard.node is None else nlink - 1 + hard.pending
+        elif self.hard and (hard := self.hard.get(node.number)) is not None:
+            if hard.node is None:
+                nlink = hard.pending
+            elif node.upper is None or node.upper.number == hard.node.number:
+                nlink += hard.pending - 1  # the index has one, unless it was copied again since
         return stat if nlink == stat.nlink else stat._replace(nlink=nlink)

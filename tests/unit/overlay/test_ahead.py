@@ -173,6 +173,24 @@ async def test_of_a_directory_that_moves_all_large_files_are_copied_before(layer
         assert await files.names() == [b"moved"]
 
 
+@pytest.mark.parametrize("end", ["closed", "stored"])
+async def test_of_a_large_hard_link_in_a_sealed_layer_all_names_are_kept(layers, end):
+    before = (layers / "lower" / "d" / "large").read_bytes()
+    os.link(layers / "lower" / "d" / "large", layers / "lower" / "d" / "same")
+    os.link(layers / "lower" / "d" / "large", layers / "lower" / "third")
+    async with overlaid(layers) as files:
+        await append(files, b"d/large", b"more")
+        await files.provider.snapshot().aclose()
+        if end == "stored":
+            assert await files.provider.layer() is not None
+        for name in (b"d/large", b"d/same", b"third"):
+            assert await files.get(name) == before + b"more"
+    async with overlaid(layers) as files:
+        for name in (b"d/large", b"d/same", b"third"):
+            assert await files.get(name) == before + b"more"
+        assert (await files.stat(b"third")).nlink == 3
+
+
 async def test_whoever_wants_the_same_file_waits_for_the_one_copy(layers, gate):
     async with overlaid(layers) as files:
         old = copies(files)
