@@ -29,6 +29,8 @@ def main() -> int:
     if sys.argv[1:] or not _can_be_apart():
         return subprocess.run([*PYTEST, *sys.argv[1:]], cwd=ROOT, check=False).returncode
     others = [f"--ignore={each}" for each in FIRST]
+    # Ctrl-C ends the halves by itself, and their end is waited for.
+    signal.signal(signal.SIGINT, lambda *_: None)
     with tempfile.TemporaryFile() as told:
         second = _start([*others, "tests"], told)
         first = _start(list(FIRST), None)
