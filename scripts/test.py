@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST = ("tests/mounted", "tests/sandbox")
+FIRST = ("tests/cli", "tests/mounted", "tests/sandbox")
 """They take about as long as all others together."""
 PYTEST = [sys.executable, "-m", "pytest"]
 APART = ["unshare", "--mount", "--propagation", "private"]
