@@ -17,8 +17,6 @@ import pytest
 from tests.mounted.daemon import VfsdMount
 
 WAIT_S = 20.0
-SETTLED_WITHIN_S = 300.0
-"""A run may leave thousands of files to be had on disk, on a machine that others use too."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,9 @@ def with_word(word: str) -> list[int]:
     return found
 
 
-def remove_settled(root: Path) -> None:
+def remove_settled(root: Path, within_s: float = WAIT_S) -> None:
     """Remove all of it, once nobody settles a snapshot in a store there any more."""
-    assert eventually(lambda: not with_word(str(root)), SETTLED_WITHIN_S)
+    assert eventually(lambda: not with_word(str(root)), within_s)
     shutil.rmtree(root)
 
 

@@ -22,6 +22,8 @@ from tests.sandbox.conftest import remove_settled
 
 REPOSITORY = Path(__file__).parents[3]
 TRIES = 3
+SETTLED_WITHIN_S = 300.0
+"""What was installed is thousands of files to be had on disk, on a machine that others use too."""
 NOBODY = pwd.getpwnam("nobody")
 BECOME = ("setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups")
 USERS = ["we", "an ordinary user"]
@@ -114,7 +116,7 @@ def kept(request: pytest.FixtureRequest) -> Iterator[Project]:
     kept = Project(root, root, become(request.param))
     kept.own(root, root / "run", root / "projects")
     yield kept
-    remove_settled(root)
+    remove_settled(root, SETTLED_WITHIN_S)
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +163,7 @@ def local_project(
     yield make
     # All that the tools made is in layers, and nowhere else.
     left = {str(path.relative_to(root / "project")) for path in (root / "project").rglob("*")}
-    remove_settled(root)
+    remove_settled(root, SETTLED_WITHIN_S)
     assert left - {".git"} == written
 
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from providers.memory import MemoryProvider
-from providers.overlay import OverlayProvider
+from providers.overlay import OverlayProvider, ahead, onestep
 from providers.passthrough import PassthroughProvider
 from tests.mounted.overlay.observed import describe_provider, unlike
 from tests.mounted.overlay.scenery import remove_all
@@ -78,6 +78,12 @@ OPERATIONS = {
     "exchange": lambda files: files.rename(b"low", b"both", 2),
     "setxattr": lambda files: files.provider_setxattr(b"low/deep/f"),
 }
+
+LARGE = (
+    *("link lower", "rename lower", "rename over whiteout"),
+    *("rename directory", "rename directory over whiteout"),
+)
+"""What stops when it meets a large file, and begins anew once that is copied."""
 
 TWO_STEPS = {
     "rename lower over file": (
@@ -207,6 +213,13 @@ def test_all_or_nothing(layers, name):
     else:
         pytest.fail("the operation has no end")
     assert "old" in outcomes
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_all_or_nothing_of_large_files(layers, name, monkeypatch):
+    monkeypatch.setattr(ahead, "AHEAD_MIN_BYTES", 1)
+    monkeypatch.setattr(onestep, "CHUNK", 0)
+    test_all_or_nothing(layers, name)
 
 
 @pytest.mark.parametrize("name", TWO_STEPS)
