@@ -17,7 +17,10 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHIM = ((Path("vfsd/fuse/shim.c"), Path("vfsd/fuse/blocks.c")), Path("vfsd/fuse/_shim.so"))
+SHIM = (
+    tuple(Path("vfsd/fuse", f"{part}.c") for part in ("shim", "blocks", "endings")),
+    Path("vfsd/fuse/_shim.so"),
+)
 LOOKING = (
     (Path("providers/passthrough/looking.c"),),
     Path("providers/passthrough/_looking.so"),

@@ -40,6 +40,14 @@ class Handle(ABC):
         EISDIR, EIO.
         """
 
+    def at_once(self, limit_bytes: int) -> bytes | bytearray | memoryview | None:
+        """Return the whole content, if that is no more than `limit_bytes` and needs no waiting.
+
+        None otherwise, or where the handle is not open for reading. The caller uses the buffer
+        before it next awaits.
+        """
+        return None
+
     async def write(self, offset: int, data: bytes) -> int:
         """Write at `offset`, or at the end if opened with O_APPEND; return `len(data)`.
 

@@ -40,6 +40,8 @@ class OpenFile:
     """The position before its first entry; see vfsd/fuse/directories.py."""
     fitting: int = 24
     """How many of its entries fitted into the last reply; 24 fill the kernel's usual page."""
+    given_bytes: int = 0
+    """What the kernel was given of the data along with the opening."""
     past_cache: bool = False
     """What is written goes past the kernel's cache of the data."""
 

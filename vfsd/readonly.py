@@ -36,6 +36,9 @@ class ReadOnlyHandle(Handle):
     async def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         return await self._inner.read(offset, size)
 
+    def at_once(self, limit_bytes: int) -> bytes | bytearray | memoryview | None:
+        return self._inner.at_once(limit_bytes)
+
     async def getattr(self) -> Stat:
         return await self._inner.getattr()
 

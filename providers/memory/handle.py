@@ -48,6 +48,14 @@ class MemoryHandle(Handle):
         assert type(record) is File
         return record.content.read(offset, size)
 
+    def at_once(self, limit_bytes: int) -> bytes | memoryview | None:
+        record = self._version.find(self._number)
+        assert type(record) is File
+        content = record.content
+        if not self._readable or content.size > limit_bytes:
+            return None
+        return content.read(0, content.size)
+
     def next_data(self, offset: int) -> int | None:
         """Return the first place from `offset` on that is in no hole, None if all is one."""
         record = self._version.find(self._number)

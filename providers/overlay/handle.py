@@ -104,6 +104,13 @@ class OverlayHandle(Handle):
             base = await self._lower(partial)
             return await read_mixed(partial, inner, base, offset, size, file_size)
 
+    def at_once(self, limit_bytes: int) -> bytes | bytearray | memoryview | None:
+        node, union = self.node, self._union
+        moved = self._copied != node.copied or node.epoch != union.epoch
+        if self._inner is None or moved or self._partial() is not None:
+            return None
+        return self._inner.at_once(limit_bytes)
+
     async def write(self, offset: int, data: bytes) -> int:
         return await self._write(offset, data, back=False)
 

@@ -85,6 +85,14 @@ class PassthroughHandle(Handle):
                 return _view[:count]
         return await self._provider.threads.look(lambda: os.pread(held.fd, size, offset))
 
+    def at_once(self, limit_bytes: int) -> memoryview | None:
+        held = self._fd()
+        if self.node.slow or self._flags & os.O_ACCMODE == os.O_WRONLY:
+            return None
+        limit = min(limit_bytes, READ_MAX - 1)
+        count = _read_cached(held.fd, self.node.dev, 0, limit + 1)
+        return None if count is None or count > limit else _view[:count]
+
     async def write(self, offset: int, data: bytes) -> int:
         held = self._fd()
         if not held.writable:

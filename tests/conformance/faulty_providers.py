@@ -96,6 +96,31 @@ class AppendsPages(Wrapping):
             return await self.inner.write(offset, data)
 
 
+@caught_by("all_at_once_or_none")
+class GivesTheBeginning(Wrapping):
+    """Fills a buffer of the size that was asked for, and takes it for all there is."""
+
+    class wrapper(Wrapped):
+        def at_once(self, limit_bytes):
+            given = self.inner.at_once(1 << 30)
+            return None if given is None else given[:limit_bytes]
+
+
+@caught_by("at_once_what_was_written_last")
+class GivesWhatWasThere(Wrapping):
+    """Keeps the content of a file as it was when that was opened."""
+
+    class wrapper(Wrapped):
+        def __init__(self, inner, provider, node):
+            super().__init__(inner, provider, node)
+            given = inner.at_once(1 << 30)
+            self.content = None if given is None else bytes(given)
+
+        def at_once(self, limit_bytes):
+            too_long = self.content is None or len(self.content) > limit_bytes
+            return None if too_long else self.content
+
+
 @caught_by("create_exclusive_refuses_what_exists", "one_of_many_exclusive_creators_wins")
 class IgnoresExclusive(MemoryProvider):
     async def create(self, parent, name, mode, flags, caller):

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
+from tests.fuse.builtshim import need_shim
 from vfsd import client as client_module
-from vfsd.fuse import shim as shim_module
 
 LARGEST = 128 << 10
 BEGIN = f"""
@@ -40,13 +40,6 @@ def prepared():
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 """
-
-
-def need_shim() -> None:
-    """Skip without the library; where FUSE is required, that it was not built is a failure."""
-    if shim_module.shim is None:
-        required = "fuse" in os.environ.get("VFSD_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)("vfsd/fuse/_shim.so is not built")
 
 
 def run(program: str) -> None:

@@ -22,7 +22,7 @@
 
 #define _GNU_SOURCE
 
-#include "blocks.h"
+#include "shim.h"
 
 #include <stddef.h>
 #include <stdint.h>

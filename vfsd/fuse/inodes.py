@@ -25,7 +25,9 @@ NUMBER_BITS = NUMBER_LIMIT.bit_length() - 1
 class Inode:
     """What the kernel's number stands for, and how many lookups the kernel holds on it."""
 
-    __slots__ = ("attachment", "ino", "listed", "lookups", "node", "parent_ino", "readers")
+    __slots__ = (
+        *("attachment", "ino", "listed", "lookups", "node", "opened", "parent_ino", "readers"),
+    )
 
     def __init__(self, ino: int, attachment: Attachment, node: Node, parent_ino: int) -> None:
         self.ino = ino
@@ -36,6 +38,8 @@ class Inode:
         self.lookups = 0
         self.listed = False
         """Listings of it are kept; whoever gives it up tells `InodeTable.unlist`."""
+        self.opened = False
+        """It was opened since the kernel knows it."""
         self.readers = 0
         """Open files through which the kernel may read its data into its cache."""
 

@@ -20,9 +20,10 @@ import pyfuse3
 from vfsd.attachment import CACHE_BRIEFLY_S, Attachment
 from vfsd.contract import ROOT_NUMBER, Entry, Node
 from vfsd.fuse.attrs import fill
-from vfsd.fuse.directories import Directories
+from vfsd.fuse.directories import BY_INODE, Directories
 from vfsd.fuse.inodes import Inode, InodeTable, mint
 from vfsd.fuse.invalidation import Invalidator
+from vfsd.fuse.shim import shim
 from vfsd.handles import OpenFile
 
 LISTING_STEP = 4
@@ -97,6 +98,7 @@ class Listing:
         parent_ino = mint(attachment, node)
         add, remember, door = pyfuse3.readdir_reply, self._inodes.remember, self._door
         first, size, counted = position, directory.fitting, False
+        library = shim if directory.fh & BY_INODE else None
         try:
             while position < len(listing):
                 page, noted = listing[position : position + size], door.noted
@@ -120,6 +122,10 @@ class Listing:
             if not counted:
                 raise
             # What is counted has to reach the kernel; its next request meets the error.
+        else:
+            if library is not None and attachment.cache_s > CACHE_BRIEFLY_S:
+                # The kernel always asks once more; that need not reach us (endings.c).
+                library.note_ending(parent_ino, base + len(listing) + 2)
         return counted
 
     async def _attach_point(

@@ -109,7 +109,7 @@ class Meter:
                         key,
                         took_ns,
                         failed=failed,
-                        read_bytes=len(reply) if reply and kind == "read" else 0,
+                        read_bytes=self._read_bytes(kind, reply),
                         written_bytes=reply if reply and kind == "write" else 0,
                     )
             self._after(kind, reply)
@@ -118,6 +118,15 @@ class Meter:
         # A function takes attributes, which its type does not tell.
         measured.measures = True  # type: ignore[attr-defined]
         return measured
+
+    def _read_bytes(self, kind: str, reply: Any) -> int:  # noqa: ANN401
+        """Return how much data the kernel got: for a small file, with its opening."""
+        if kind == "read":
+            return len(reply) if reply else 0
+        return self._given(reply) if kind == "open" and reply else 0
+
+    def _given(self, reply: pyfuse3.FileInfo) -> int:
+        return self._operations.handles.open_files[reply.fh].given_bytes
 
     # -- whose request ----------------------------------------------------------------------
 
@@ -170,7 +179,7 @@ class Meter:
             for window in self._windows:
                 window.cache.opens += 1
                 window.cache.opens_kept += kept
-            if kept:
+            if kept and not self._given(reply):
                 self._unasked.add(reply.fh)
 
 

@@ -5,7 +5,8 @@
  *
  *   opendir  is answered with ENOSYS, after which the kernel opens directories by itself, and
  *            keeps their listings: a warm listing costs nothing. readdir and fsyncdir then come
- *            without a handle, and are given the inode as theirs.
+ *            without a handle, and are given the inode as theirs. That a listing has ended is
+ *            answered here (endings.c).
  *   statfs   notes for which inode room was asked; pyfuse3 drops it. Its handler runs right
  *            after, in the same step of the event loop, and reads the note.
  *   write    notes whether the kernel writes back pages of its cache, which were changed through
@@ -33,7 +34,7 @@
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 35
 
-#include "blocks.h"
+#include "shim.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -70,8 +71,13 @@ static void shim_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *
 static void shim_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 			     struct fuse_file_info *fi)
 {
-	if (no_opendir)
+	if (no_opendir) {
+		if (vfsd_is_ending(ino, offset)) {
+			fuse_reply_buf(req, NULL, 0);
+			return;
+		}
 		fi->fh = BY_INODE | ino;
+	}
 	theirs.readdirplus(req, ino, size, offset, fi);
 }
 

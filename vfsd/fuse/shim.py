@@ -1,12 +1,13 @@
-"""The small C library between pyfuse3 and libfuse (shim.c, blocks.c), where it was built.
+"""The small C library between pyfuse3 and libfuse (shim.c and others), where it was built.
 
-It saves requests that pyfuse3 alone cannot save, tells for which inode statfs asks and which
-writes are of the kernel's own cache, and makes memory ready for large writes. It has to be
-loaded before pyfuse3, so that its `fuse_session_new` is found first: vfsd/fuse/__init__.py
-imports this module for that. Without it (no compiler at install time, another libfuse) `shim`
-is None and everything works the same, with more requests, but for two things: `df` tells of the
-root provider only, and a file that is open for reading and appending cannot be mapped shared, for
-the pages changed through the map could not be told from what is to be appended.
+It saves requests that pyfuse3 alone cannot save, answers where a listing ends (endings.c), tells
+for which inode statfs asks and which writes are of the kernel's own cache, and makes memory ready
+for large writes (blocks.c). It has to be loaded before pyfuse3, so that its `fuse_session_new` is
+found first: vfsd/fuse/__init__.py imports this module for that. Without it (no compiler at install
+time, another libfuse) `shim` is None and everything works the same, with more requests, but for two
+things: `df` tells of the root provider only, and a file that is open for reading and appending
+cannot be mapped shared, for the pages changed through the map could not be told from what is to be
+appended.
 
 Concurrency: plain memory, written and read from the event loop's thread, in which libfuse calls
 into it as well.
@@ -38,8 +39,12 @@ class Shim:
         self._caller = ctypes.c_uint32.in_dll(library, "vfsd_shim_caller")
         self._protocol = ctypes.c_uint32.in_dll(library, "vfsd_shim_protocol")
         self._given = ctypes.c_uint64.in_dll(library, "vfsd_blocks_given")
-        # Called with the GIL held, which both of them rely on.
+        # Called with the GIL held, which those for blocks rely on.
         blocks = ctypes.PyDLL(library._name)
+        self.note_ending: Callable[[int, int], None] = blocks.vfsd_note_ending
+        """Answer, from now on, that nothing is at that position of a directory's listing."""
+        blocks.vfsd_note_ending.argtypes = [ctypes.c_uint64, ctypes.c_int64]
+        blocks.vfsd_note_ending.restype = None
         self._enable_blocks = blocks.vfsd_blocks_enable
         self._enable_blocks.argtypes, self._enable_blocks.restype = [ctypes.c_size_t], None
         self.prepare: Callable[[], int] = blocks.vfsd_blocks_step

@@ -55,6 +55,9 @@ class JournaledHandle(Handle):
     async def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         return await self._inner.read(offset, size)
 
+    def at_once(self, limit_bytes: int) -> bytes | bytearray | memoryview | None:
+        return self._inner.at_once(limit_bytes)
+
     async def write(self, offset: int, data: bytes) -> int:
         return await self._write("append" if self._append else "write", offset, data)
 

@@ -38,6 +38,32 @@ async def read_at_any_offset(files: Files) -> None:
             equal(piece, _NOISE[offset : offset + size], f"read({offset}, {size})")
 
 
+@check(contents={b"f": File(b"0123456789"), b"empty": File(), b"big": File(_NOISE)})
+async def all_at_once_or_none(files: Files) -> None:
+    for name, content in ((b"f", b"0123456789"), (b"empty", b""), (b"big", _NOISE)):
+        async with files.opened(name) as handle:
+            for limit in (0, 9, 10, 11, 1 << 16, len(_NOISE)):
+                given = handle.at_once(limit)
+                if given is not None:
+                    true(len(content) <= limit, f"more than {limit} bytes at once")
+                    equal(bytes(given), content, "the content at once")
+
+
+@check(needs="writable")
+async def at_once_what_was_written_last(files: Files) -> None:
+    await files.put(b"f", b"first")
+    async with files.opened(b"f", os.O_RDWR) as one, files.opened(b"f") as two:
+        for piece in (b"more", b"less"):
+            await one.write(5, piece)
+            given = two.at_once(100)
+            true(given is None or bytes(given) == b"first" + piece, "outdated content at once")
+        await files.setattr(b"f", SetAttr(size=2))
+        given = two.at_once(100)
+        true(given is None or bytes(given) == b"fi", "content at once that was cut off")
+    async with files.opened(b"f", os.O_WRONLY) as only:
+        true(only.at_once(100) is None, "content through a handle that only writes")
+
+
 @check(contents={b"f": File(b"data")})
 async def handle_getattr_agrees(files: Files) -> None:
     async with files.opened(b"f") as handle:
