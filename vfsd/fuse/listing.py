@@ -13,6 +13,7 @@ Source: Linux fs/fuse/readdir.c.
 
 from __future__ import annotations
 
+import stat as stat_module
 from contextlib import suppress
 
 import pyfuse3
@@ -77,7 +78,7 @@ class Listing:
     ) -> bool:
         """Reply with what is at `position` of the listing and after it; False: with nothing."""
         reply = pyfuse3.EntryAttributes()
-        if position < 2 and not await self._dots(directory, position, reply, token):
+        if position < 2 and not self._dots(directory, position, reply, token):
             return True
         return await self._names(directory, max(position, 2) - 2, reply, token) or position < 2
 
@@ -142,19 +143,19 @@ class Listing:
         fill(reply, mint(inner, root), stat, cache_s)
         return Entry(root, stat)
 
-    async def _dots(
+    def _dots(
         self,
         directory: OpenFile,
         position: int,
         reply: pyfuse3.EntryAttributes,
         token: pyfuse3.ReaddirToken,
     ) -> bool:
-        """Reply with ``.`` and ``..``; the kernel counts no lookup for these two."""
+        """Reply with ``.`` and ``..``, of which the kernel takes number and type only."""
         inode = self._inodes.get(mint(directory.attachment, directory.node))
-        stat = await directory.attachment.provider.getattr(directory.node)
+        reply.st_mode = stat_module.S_IFDIR
         for index, (name, ino) in enumerate(((b".", inode.ino), (b"..", inode.parent_ino))):
             if index >= position:
-                fill(reply, ino, stat, 0.0)
+                reply.st_ino = ino
                 if not pyfuse3.readdir_reply(token, name, reply, directory.base + index + 1):
                     return False
         return True
