@@ -1,8 +1,9 @@
 """Builds the optional C parts into the wheel, where a compiler is.
 
 vfsd/fuse/_shim.so saves requests, vfsd/sandbox/_enter saves time at the start of a run, and
-providers/passthrough/_looking.so saves it where directories are listed. Without a compiler (or, for
-the first, libfuse's headers) the wheel does the same without them; the build says so.
+providers/passthrough/_looking.so saves it where files of the host are looked at and opened. Without
+a compiler (or, for the first, libfuse's headers) the wheel does the same without them; the build
+says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SHIM = (
     Path("vfsd/fuse/_shim.so"),
 )
 LOOKING = (
-    (Path("providers/passthrough/looking.c"),),
+    tuple(Path("providers/passthrough") / name for name in ("looking.c", "opening.c")),
     Path("providers/passthrough/_looking.so"),
 )
 ENTER = ((Path("vfsd/sandbox/enter.c"),), Path("vfsd/sandbox/_enter"))

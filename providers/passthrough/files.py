@@ -34,9 +34,12 @@ class FileMethods(Host):
         elif stat_module.S_ISLNK(node.kind):
             return await self._links.getattr(node)
         else:
-            found = await self._access.at_place(
-                node, lambda dirfd, name: look.stat_at(dirfd, name, node.identity)
+            library = self._library
+            stat = await self._access.at_place(
+                node, lambda dirfd, name: look.stat_at(dirfd, name, node.identity, library)
             )
+            node.nlink = stat.nlink
+            return stat
         node.nlink = found.st_nlink
         return stat_of(found)
 
@@ -58,16 +61,17 @@ class FileMethods(Host):
         change, gid = bool(flags & os.O_TRUNC), self.fallible(caller)
         if node.fds:
             known = node.fds[0]
-            held, stat = await self._access.run(
+            held, mtime_ns, ctime_ns = await self._access.run(
                 node.slow, lambda: look.open_again(known.fd, flags, gid), change=change
             )
         else:
-            held, stat = await self._access.at_place(
+            library = self._library
+            held, mtime_ns, ctime_ns = await self._access.at_place(
                 node,
-                lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags, gid),
+                lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags, gid, library),
                 change=change,
             )
-        self._live.opened(node, stat.st_mtime_ns, stat.st_ctime_ns, emptied=change)
+        self._live.opened(node, mtime_ns, ctime_ns, emptied=change)
         return PassthroughHandle(self, node, held, flags, gid)
 
     async def statfs(self) -> StatFs:

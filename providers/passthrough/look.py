@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from providers.passthrough.changing import drop_setid
 from providers.passthrough.held import HeldFd
-from providers.passthrough.looking import Found, Looking
+from providers.passthrough.looking import KIND, Found, Looking
 from providers.passthrough.nodes import Identity
 from providers.passthrough.syscalls import file_mark
 from vfsd.errors import fail
@@ -35,6 +35,10 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
 KIND_LINK = stat_module.S_IFLNK
+
+
+Opened = tuple[HeldFd, int, int]
+"""An open file, its mtime and its ctime, in nanoseconds."""
 
 
 class KnownLink(NamedTuple):
@@ -59,11 +63,21 @@ def found_of(stat: os.stat_result, mark: bytes, target: bytes | None = None) -> 
     return Found(stat.st_dev, stat.st_ino, stat_of(stat), mark, target)
 
 
-def look(dirfd: int, name: bytes, links: bool, known: KnownLink | None = None) -> Found:
+def look(
+    dirfd: int,
+    name: bytes,
+    links: bool,
+    known: KnownLink | None = None,
+    library: Looking | None = None,
+) -> Found:
     """Return what `name` stands for. ENOENT, ENOTDIR.
 
     `links` are read, which moves their atime, but for the one that is `known`.
     """
+    if library is not None:
+        found = library.look(dirfd, name)
+        if not links or found.stat.mode & KIND != KIND_LINK:
+            return found
     stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
     target = None
     if links and stat_module.S_ISLNK(stat.st_mode):
@@ -141,12 +155,17 @@ def check_same(stat: os.stat_result, identity: Identity, dirfd: int, name: bytes
         raise fail(errno.ESTALE)
 
 
-def stat_at(dirfd: int, name: bytes, identity: Identity) -> os.stat_result:
+def stat_at(dirfd: int, name: bytes, identity: Identity, library: Looking | None = None) -> Stat:
     """Return the attributes of the file that was last seen there. ESTALE if it left."""
     with gone_is_stale():
+        if library is not None:
+            dev, ino, found, mark, _ = library.look(dirfd, name)
+            if (dev, ino, found.mode & KIND) != identity[:3] or identity.mark not in (b"", mark):
+                raise fail(errno.ESTALE)
+            return found
         stat = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
         check_same(stat, identity, dirfd, name)
-    return stat
+    return stat_of(stat)
 
 
 def hold_at(dirfd: int, name: bytes, identity: Identity) -> HeldFd:
@@ -158,11 +177,28 @@ def hold_at(dirfd: int, name: bytes, identity: Identity) -> HeldFd:
 
 
 def open_at(
-    dirfd: int, name: bytes, identity: Identity, flags: int, gid: int | None
-) -> tuple[HeldFd, os.stat_result]:
-    """Open the regular file that was last seen there. ESTALE, EISDIR, ENXIO, ELOOP."""
+    dirfd: int,
+    name: bytes,
+    identity: Identity,
+    flags: int,
+    gid: int | None,
+    library: Looking | None = None,
+) -> Opened:
+    """Open the regular file that was last seen there. ESTALE."""
+    asked = flags & OPEN_FLAGS | ALWAYS
+    if library is not None:
+        try:
+            found = library.open(dirfd, name, asked, identity)
+        except OSError as error:
+            if error.errno in GONE:
+                raise fail(errno.ESTALE) from error
+            raise
+        if found is None:
+            raise fail(errno.ESTALE)
+        check_regular(identity.kind)
+        return _emptied(found[0], gid) if flags & os.O_TRUNC else found
     with gone_is_stale():
-        fd = os.open(name, flags & OPEN_FLAGS | ALWAYS, dir_fd=dirfd)
+        fd = os.open(name, asked, dir_fd=dirfd)
     held = HeldFd(fd, content=True, writable=flags & os.O_ACCMODE != os.O_RDONLY)
     stat = os.fstat(fd)
     check_same(stat, identity, fd)
@@ -179,34 +215,37 @@ class gone_is_stale:
             raise fail(errno.ESTALE) from error
 
 
-def open_again(path_fd: int, flags: int, gid: int | None) -> tuple[HeldFd, os.stat_result]:
+def open_again(path_fd: int, flags: int, gid: int | None) -> Opened:
     """Open the regular file that an fd already leads to. EISDIR, ENXIO."""
-    check_regular(os.fstat(path_fd))
+    check_regular(os.fstat(path_fd).st_mode)
     # A magic link leads to the open file itself: no name is resolved.
     fd = os.open(b"/proc/self/fd/%d" % path_fd, flags & OPEN_FLAGS | ALWAYS & ~os.O_NOFOLLOW)
     held = HeldFd(fd, content=True, writable=flags & os.O_ACCMODE != os.O_RDONLY)
     return opened(held, os.fstat(fd), flags, gid)
 
 
-def opened(
-    held: HeldFd, stat: os.stat_result, flags: int, gid: int | None
-) -> tuple[HeldFd, os.stat_result]:
+def opened(held: HeldFd, stat: os.stat_result, flags: int, gid: int | None) -> Opened:
     """Check what was opened, and only then empty it if that was asked for; `gid` as changing.py."""
-    check_regular(stat)
+    check_regular(stat.st_mode)
     if flags & os.O_TRUNC:
-        if gid is not None:
-            drop_setid(held.fd, gid)
-        if held.writable:
-            os.ftruncate(held.fd, 0)
-        else:
-            os.truncate(b"/proc/self/fd/%d" % held.fd, 0)
-        stat = os.fstat(held.fd)
-    return held, stat
+        return _emptied(held, gid)
+    return held, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def check_regular(stat: os.stat_result) -> None:
+def _emptied(held: HeldFd, gid: int | None) -> Opened:
+    if gid is not None:
+        drop_setid(held.fd, gid)
+    if held.writable:
+        os.ftruncate(held.fd, 0)
+    else:
+        os.truncate(b"/proc/self/fd/%d" % held.fd, 0)
+    stat = os.fstat(held.fd)
+    return held, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def check_regular(mode: int) -> None:
     """Raise unless it is a file whose content can be served. EISDIR, ELOOP, ENXIO."""
-    kind = stat_module.S_IFMT(stat.st_mode)
+    kind = stat_module.S_IFMT(mode)
     if kind != stat_module.S_IFREG:
         codes = {stat_module.S_IFDIR: errno.EISDIR, stat_module.S_IFLNK: errno.ELOOP}
         raise fail(codes.get(kind, errno.ENXIO))

@@ -25,19 +25,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MARK_BYTES 48
-#define MARK_ELSEWHERE UINT32_MAX /* it is longer than that: to be asked for by itself */
-#define HANDLE_BYTES_MAX 128
+#include "record.h"
 
-struct record {
-	uint64_t dev, ino;
-	int64_t mode, nlink, uid, gid;
-	uint64_t rdev;
-	int64_t size, blocks, atime_ns, mtime_ns, ctime_ns, block_size;
-	int32_t error;
-	uint32_t mark_length;
-	unsigned char mark[MARK_BYTES];
-};
+#define HANDLE_BYTES_MAX 128
 
 struct name {
 	uint64_t ino;
@@ -52,8 +42,26 @@ static int64_t nanoseconds(struct timespec when)
 	return (int64_t)when.tv_sec * 1000000000 + when.tv_nsec;
 }
 
-/* The file system's own handle: its type, then its bytes; none where it has none. */
-static void mark(int dirfd, const char *name, struct record *found)
+void vfsd_record_stat(struct record *found, const struct stat *stat)
+{
+	found->error = 0;
+	found->mark_length = 0;
+	found->dev = stat->st_dev;
+	found->ino = stat->st_ino;
+	found->mode = stat->st_mode;
+	found->nlink = stat->st_nlink;
+	found->uid = stat->st_uid;
+	found->gid = stat->st_gid;
+	found->rdev = stat->st_rdev;
+	found->size = stat->st_size;
+	found->blocks = stat->st_blocks;
+	found->atime_ns = nanoseconds(stat->st_atim);
+	found->mtime_ns = nanoseconds(stat->st_mtim);
+	found->ctime_ns = nanoseconds(stat->st_ctim);
+	found->block_size = stat->st_blksize;
+}
+
+void vfsd_record_mark(struct record *found, int dirfd, const char *name, int flags)
 {
 	union {
 		struct file_handle handle;
@@ -63,7 +71,7 @@ static void mark(int dirfd, const char *name, struct record *found)
 	int mount_id;
 
 	buffer.handle.handle_bytes = HANDLE_BYTES_MAX;
-	if (name_to_handle_at(dirfd, name, &buffer.handle, &mount_id, 0)) {
+	if (name_to_handle_at(dirfd, name, &buffer.handle, &mount_id, flags)) {
 		if (errno != EOPNOTSUPP && errno != EOVERFLOW && errno != ENOSYS &&
 		    errno != EPERM && errno != EINVAL)
 			found->error = errno;
@@ -80,31 +88,29 @@ static void mark(int dirfd, const char *name, struct record *found)
 	       buffer.handle.handle_bytes);
 }
 
+int vfsd_record_fd(struct record *found, int fd)
+{
+	struct stat stat;
+
+	if (fstat(fd, &stat))
+		return errno;
+	vfsd_record_stat(found, &stat);
+	vfsd_record_mark(found, fd, "", AT_EMPTY_PATH);
+	return 0;
+}
+
 void vfsd_look_many(int dirfd, const char *names, uint32_t count, struct record *found)
 {
 	struct stat stat;
 
 	for (; count; count--, found++, names += strlen(names) + 1) {
-		found->error = 0;
-		found->mark_length = 0;
 		if (fstatat(dirfd, names, &stat, AT_SYMLINK_NOFOLLOW)) {
 			found->error = errno;
+			found->mark_length = 0;
 			continue;
 		}
-		found->dev = stat.st_dev;
-		found->ino = stat.st_ino;
-		found->mode = stat.st_mode;
-		found->nlink = stat.st_nlink;
-		found->uid = stat.st_uid;
-		found->gid = stat.st_gid;
-		found->rdev = stat.st_rdev;
-		found->size = stat.st_size;
-		found->blocks = stat.st_blocks;
-		found->atime_ns = nanoseconds(stat.st_atim);
-		found->mtime_ns = nanoseconds(stat.st_mtim);
-		found->ctime_ns = nanoseconds(stat.st_ctim);
-		found->block_size = stat.st_blksize;
-		mark(dirfd, names, found);
+		vfsd_record_stat(found, &stat);
+		vfsd_record_mark(found, dirfd, names, 0);
 	}
 }
 

@@ -1,12 +1,12 @@
-"""Looking at many names of a directory at once, and listing it: by a C library, where it was built.
+"""Looking at many names of a directory at once, and opening files: by a C library, where built.
 
-looking.c makes the same calls as look.py, many of them in one trip: a call from Python costs more
-than what the kernel does in it. Without the library (no compiler at install time, or `native=off`)
-the calls are made one by one, and everything is the same.
+looking.c and opening.c make the same calls as look.py, many of them in one trip: a call from Python
+costs more than what the kernel does in it. Without the library (no compiler at install time, or
+`native=off`) the calls are made one by one, and everything is the same.
 
-Records are `offset size field`: 0 8 dev, 8 8 ino, 16 8 mode, 24 8 nlink, 32 8 uid, 40 8 gid,
-48 8 rdev, 56 8 size, 64 8 blocks, 72 8 atime_ns, 80 8 mtime_ns, 88 8 ctime_ns, 96 8 block_size,
-104 4 error, 108 4 mark_length, 112 48 mark.
+Records (record.h) are `offset size field`: 0 8 dev, 8 8 ino, 16 8 mode, 24 8 nlink, 32 8 uid,
+40 8 gid, 48 8 rdev, 56 8 size, 64 8 blocks, 72 8 atime_ns, 80 8 mtime_ns, 88 8 ctime_ns,
+96 8 block_size, 104 4 error, 108 4 mark_length, 112 48 mark.
 
 Concurrency: blocking calls, safe in any thread; each thread has buffers of its own.
 """
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from providers.passthrough.held import HeldFd
 from providers.passthrough.syscalls import file_mark
 from vfsd.provider import Stat
 
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 LIBRARY = Path(__file__).with_name("_looking.so")
 
 RECORD = struct.Struct("=QQ4qQ6qiI48s")
+OPENED = struct.Struct("=QQq56xqq8xiI48s")
+"""The same record, without what nobody asks of a file that is opened."""
+
+KIND = 0o170000
+"""The file type bits of a mode: what `stat.S_IFMT` masks, at every look."""
+
 RECORDS = 128
 """Names that are looked at in one trip."""
 
@@ -72,7 +79,43 @@ class Looking:
         self._list = library.vfsd_list
         self._list.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
         self._list.restype = ctypes.c_int64
+        self._open = library.vfsd_open
+        self._open.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
         self._buffers = _Buffers()
+
+    def look(self, dirfd: int, name: bytes) -> Found:
+        """Return what `name` stands for, without following it. ENOENT, ENOTDIR."""
+        buffers = self._buffers
+        self._look_many(dirfd, name, 1, buffers.addresses[0])
+        dev, ino, *fields, error, length, mark = RECORD.unpack_from(buffers.record_view)
+        if error:
+            raise _failed(error, name)
+        if length == MARK_ELSEWHERE:
+            mark, length = file_mark(dirfd, name), None
+        make = tuple.__new__
+        return make(Found, (dev, ino, make(Stat, fields), mark[:length], None))
+
+    def open(
+        self, dirfd: int, name: bytes, flags: int, identity: tuple[int, int, int, bytes]
+    ) -> tuple[HeldFd, int, int] | None:
+        """Open a file; return it, its mtime and its ctime, None if `identity` is another's."""
+        buffers = self._buffers
+        fd = self._open(dirfd, name, flags, buffers.addresses[0])
+        if fd < 0:
+            raise _failed(-fd, name)
+        held = HeldFd(fd, content=True, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+        dev, ino, mode, mtime_ns, ctime_ns, error, length, mark = OPENED.unpack_from(
+            buffers.record_view
+        )
+        meant_dev, meant_ino, kind, meant_mark = identity
+        if ino != meant_ino or dev != meant_dev or mode & KIND != kind:
+            return None
+        if meant_mark:
+            if error:
+                raise _failed(error, name)
+            if (file_mark(fd) if length == MARK_ELSEWHERE else mark[:length]) != meant_mark:
+                return None
+        return held, mtime_ns, ctime_ns
 
     def look_many(self, dirfd: int, names: Sequence[bytes]) -> list[Found | None]:
         """Look at each name, following none of them; None for what is gone."""
@@ -89,7 +132,7 @@ class Looking:
                 if error == errno.ENOENT:
                     found.append(None)
                 elif error:
-                    raise OSError(error, os.strerror(error), os.fsdecode(name))
+                    raise _failed(error, name)
                 else:
                     stat = make(Stat, fields)
                     found.append(make(Found, (dev, ino, stat, mark[:length], None)))
@@ -106,6 +149,10 @@ class Looking:
         names = bytes(buffers.name_view[:length]).split(b"\0")
         names.pop()
         return names
+
+
+def _failed(error: int, name: bytes) -> OSError:
+    return OSError(error, os.strerror(error), os.fsdecode(name))
 
 
 def _load() -> Looking | None:

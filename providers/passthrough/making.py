@@ -54,8 +54,8 @@ def create(
             held = HeldFd(os.open(name, asked, dir_fd=dirfd), content=True, writable=writable)
         except FileNotFoundError:
             continue
-        held, stat = opened(held, os.fstat(held.fd), flags, gid)
-        return found_of(stat, file_mark(dirfd, name)), held
+        opened(held, os.fstat(held.fd), flags, gid)
+        return found_of(os.fstat(held.fd), file_mark(dirfd, name)), held
     raise fail(errno.EBUSY, name)
 
 

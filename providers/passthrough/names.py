@@ -38,12 +38,13 @@ class NameMethods(Host):
         self._live.attend(route)
         links = self._links.judges
         known = self._known_link(directory, name) if links else None
+        library = self._library
         try:
             if route.held is not None and not route.slow:
-                found = look.look(route.held.fd, name, links, known)
+                found = look.look(route.held.fd, name, links, known, library)
             else:
                 found = await self._access.run(
-                    route.slow, lambda: look.look(route.fd(), name, links, known)
+                    route.slow, lambda: look.look(route.fd(), name, links, known, library)
                 )
         except FileNotFoundError:
             self._access.keep(route)

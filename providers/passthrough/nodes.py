@@ -25,15 +25,12 @@ from typing import NamedTuple
 
 from providers.passthrough.beneath import Key
 from providers.passthrough.held import HeldFd
-from providers.passthrough.looking import Found
+from providers.passthrough.looking import KIND, Found
 from vfsd.errors import fail
 from vfsd.provider import ROOT_NUMBER, Node
 from vfsd.weaktable import WeakTable
 
 DIRECTORY = stat_module.S_IFDIR
-KIND = 0o170000
-"""The file type bits of a mode: what `stat.S_IFMT` masks, at every look."""
-
 HOST_LIMIT = 1 << 47
 """Inode numbers of the host below this are node numbers as they are."""
 
@@ -106,7 +103,7 @@ class HostNode(Node):
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.dev, self.ino, self.kind, self.mark)
+        return tuple.__new__(Identity, (self.dev, self.ino, self.kind, self.mark))
 
     @property
     def placed(self) -> bool:

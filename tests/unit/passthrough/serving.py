@@ -9,6 +9,9 @@ from vfsd.conformance import Files
 
 GUARDS = ("openat2", "walk")
 
+ODD = [b"\n", b"\xff\xfe", b" ", b"..a", b"-", b"a" * 255]
+"""Names."""
+
 
 @asynccontextmanager
 async def served(directory, **options):
