@@ -23,7 +23,7 @@ SHIM = (
     Path("vfsd/fuse/_shim.so"),
 )
 LOOKING = (
-    tuple(Path("providers/passthrough") / name for name in ("looking.c", "opening.c")),
+    tuple(Path(f"providers/passthrough/{name}.c") for name in ("looking", "opening", "putting")),
     Path("providers/passthrough/_looking.so"),
 )
 ENTER = ((Path("vfsd/sandbox/enter.c"),), Path("vfsd/sandbox/_enter"))

@@ -11,13 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+import struct
 from contextlib import suppress
 
 from providers.passthrough.birth import Owner, born_to
 from providers.passthrough.changing import target_of
 from providers.passthrough.held import HeldFd
 from providers.passthrough.look import ALWAYS, found_of
-from providers.passthrough.looking import Found
+from providers.passthrough.looking import Found, Looking
 from providers.passthrough.syscalls import RENAME_NOREPLACE, file_mark, renameat2
 from vfsd.errors import fail
 from vfsd.provider import FileCopy
@@ -26,14 +27,26 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | ALWAYS
 
 
 def put(
-    beside: HeldFd, spare: bytes, directory: HeldFd, name: bytes, copy: FileCopy
+    beside: HeldFd,
+    spare: bytes,
+    directory: HeldFd,
+    name: bytes,
+    copy: FileCopy,
+    library: Looking | None = None,
 ) -> tuple[Found, HeldFd] | None:
     """Make the file as `spare` in `beside`, and rename it to a free name in `directory`.
 
     None, with nothing left behind, where a call fails or its owner cannot be had this way.
     """
+    owner = Owner(copy.stat.uid, copy.stat.gid)
+    if library is not None:
+        try:
+            with born_to(owner):
+                return library.put(beside.fd, spare, directory.fd, name, NEW, copy)
+        except (OSError, struct.error):  # a number that no file of a host can have
+            return None
     try:
-        with born_to(Owner(copy.stat.uid, copy.stat.gid)):
+        with born_to(owner):
             fd = os.open(spare, NEW, copy.stat.mode & 0o777, dir_fd=beside.fd)
     except OSError:
         return None

@@ -1,12 +1,17 @@
 """Looking at many names of a directory at once, and opening files: by a C library, where built.
 
-looking.c and opening.c make the same calls as look.py, many of them in one trip: a call from Python
-costs more than what the kernel does in it. Without the library (no compiler at install time, or
-`native=off`) the calls are made one by one, and everything is the same.
+looking.c, opening.c and putting.c make the same calls as look.py and copies.py, many of them in one
+trip: a call from Python costs more than what the kernel does in it. Without the library (no
+compiler at install time, or `native=off`) the calls are made one by one, and everything is the
+same.
 
 Records (record.h) are `offset size field`: 0 8 dev, 8 8 ino, 16 8 mode, 24 8 nlink, 32 8 uid,
 40 8 gid, 48 8 rdev, 56 8 size, 64 8 blocks, 72 8 atime_ns, 80 8 mtime_ns, 88 8 ctime_ns,
 96 8 block_size, 104 4 error, 108 4 mark_length, 112 48 mark.
+
+What a file is to be that is put (putting.c): 0 8 size, 8 8 atime_ns, 16 8 mtime_ns, 24 4 mode,
+28 4 uid, 32 4 gid, 36 4 xattrs; then for each extended attribute: 0 4 name_length, 4 4 length, the
+name, a NUL, the value.
 
 Concurrency: blocking calls, safe in any thread; each thread has buffers of its own.
 """
@@ -25,7 +30,7 @@ from typing import NamedTuple
 
 from providers.passthrough.held import HeldFd
 from providers.passthrough.syscalls import file_mark
-from vfsd.provider import Stat
+from vfsd.provider import FileCopy, Stat
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,9 @@ LIBRARY = Path(__file__).with_name("_looking.so")
 RECORD = struct.Struct("=QQ4qQ6qiI48s")
 OPENED = struct.Struct("=QQq56xqq8xiI48s")
 """The same record, without what nobody asks of a file that is opened."""
+
+WANTED = struct.Struct("=qqqIIII")
+XATTR = struct.Struct("=II")
 
 KIND = 0o170000
 """The file type bits of a mode: what `stat.S_IFMT` masks, at every look."""
@@ -81,6 +89,11 @@ class Looking:
         self._list.restype = ctypes.c_int64
         self._open = library.vfsd_open
         self._open.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
+        self._put = library.vfsd_put
+        self._put.argtypes = [
+            *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int),
+            *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p),
+        ]
         self._buffers = _Buffers()
 
     def look(self, dirfd: int, name: bytes) -> Found:
@@ -137,6 +150,28 @@ class Looking:
                     stat = make(Stat, fields)
                     found.append(make(Found, (dev, ino, stat, mark[:length], None)))
         return found
+
+    def put(
+        self, beside: int, spare: bytes, directory: int, name: bytes, flags: int, copy: FileCopy
+    ) -> tuple[Found, HeldFd]:
+        """Make a file as `spare`, and rename it to a free `name`; nothing is left if that fails."""
+        stat, data, xattrs = copy
+        wanted = WANTED.pack(
+            *(len(data), stat.atime_ns, stat.mtime_ns),
+            *(stat.mode, stat.uid, stat.gid, len(xattrs)),
+        )
+        for key, value in xattrs:
+            wanted += b"%b%b\0%b" % (XATTR.pack(len(key), len(value)), key, value)
+        buffers = self._buffers
+        fd = self._put(beside, spare, directory, name, flags, wanted, data, buffers.addresses[0])
+        if fd < 0:
+            raise _failed(-fd, name)
+        held = HeldFd(fd, content=True, writable=True)
+        dev, ino, *fields, _, length, mark = RECORD.unpack_from(buffers.record_view)
+        if length == MARK_ELSEWHERE:
+            mark, length = file_mark(fd), None
+        make = tuple.__new__
+        return make(Found, (dev, ino, make(Stat, fields), mark[:length], None)), held
 
     def names_in(self, dirfd: int) -> list[bytes] | None:
         """Return all names in the directory; None where they are too many for one trip."""

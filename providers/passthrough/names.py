@@ -135,7 +135,7 @@ class NameMethods(Host):
         work.fd(), route.fd()
         assert work.held is not None
         assert route.held is not None
-        made = copies.put(work.held, spare[1], route.held, name, copy)
+        made = copies.put(work.held, spare[1], route.held, name, copy, self._library)
         self._access.keep(work)
         self._access.keep(route)
         if made is None:

@@ -1,6 +1,7 @@
 """A small file is copied up in one step, and where that fails the long way, with nothing left."""
 
 import errno
+import gc
 import os
 import signal
 import types
@@ -10,8 +11,9 @@ import trio
 
 from providers.memory import MemoryProvider
 from providers.overlay import OverlayProvider, copyup
-from providers.passthrough import PassthroughProvider, copies
+from providers.passthrough import PassthroughProvider, copies, looking
 from tests.unit.overlay.layering import Counting, append
+from tests.unit.overlay.native import Faulty
 from vfsd.conformance import Files, fill
 from vfsd.conformance.contents import Directory, File
 from vfsd.provider import Identity, SetAttr
@@ -26,9 +28,9 @@ CONTENTS = {
 }
 
 
-async def opened(place, *, sync=False):
+async def opened(place, *, sync=False, native="auto"):
     lower = await PassthroughProvider.from_options(str(place / "lower"), {"links": "keep"})
-    options = {"links": "keep", "watch": "off"}
+    options = {"links": "keep", "watch": "off", "native": native}
     upper = await PassthroughProvider.from_options(str(place / "upper"), options)
     # What is to be durable first goes the long way, which lets others run meanwhile.
     return await OverlayProvider.over(upper, [lower], spare=MemoryProvider(), sync=sync)
@@ -42,11 +44,12 @@ async def lay(place):
     await lower.aclose()
 
 
-@pytest.fixture(params=["directory", "memory"])
+@pytest.fixture(params=["directory", "directory one by one", "memory"])
 async def files(request, tmp_path):
     await lay(tmp_path)
-    if request.param == "directory":
-        provider = await opened(tmp_path)
+    if request.param.startswith("directory"):
+        native = "auto" if request.param == "directory" else "off"
+        provider = await opened(tmp_path, native=native)
     else:
         lower = await PassthroughProvider.from_options(str(tmp_path / "lower"), {"links": "keep"})
         provider = await OverlayProvider.over(MemoryProvider(), [lower])
@@ -128,7 +131,7 @@ async def test_who_is_copied_up_by_two_at_once_is_copied_once(tmp_path):
 @pytest.mark.parametrize("call", ["pwrite", "setxattr", "utime", "fstat", "renameat2"])
 async def test_what_fails_on_the_way_is_done_the_long_way(tmp_path, monkeypatch, staged, call):
     await lay(tmp_path)
-    provider = await opened(tmp_path)
+    provider = await opened(tmp_path, native="off")
     files = Files(provider)
     await files.setattr(b"d", SetAttr(mtime_ns=7))
 
@@ -139,6 +142,40 @@ async def test_what_fails_on_the_way_is_done_the_long_way(tmp_path, monkeypatch,
         monkeypatch.setattr(copies, "renameat2", fails)
     else:
         monkeypatch.setattr(copies, "os", types.SimpleNamespace(**{**vars(os), call: fails}))
+    await goes_the_long_way(tmp_path, files, staged)
+
+
+CALLS = 11
+"""That a put takes in C: the ninth to look at the directory, then to rename, and for its times."""
+
+
+@pytest.mark.parametrize("step", range(1, CALLS))
+async def test_what_fails_in_the_one_trip_too(tmp_path, monkeypatch, faulty, staged, step):
+    await lay(tmp_path)
+    monkeypatch.setattr(looking, "library", faulty.looking)
+    provider = await opened(tmp_path)
+    files = Files(provider)
+    await files.setattr(b"d", SetAttr(mtime_ns=7))
+    faulty.at(step)
+    await goes_the_long_way(tmp_path, files, staged)
+    assert faulty.met
+
+
+async def test_times_that_are_set_the_older_way_are_kept_too(tmp_path, monkeypatch, faulty, staged):
+    await lay(tmp_path)
+    monkeypatch.setattr(looking, "library", faulty.looking)
+    files = Files(await opened(tmp_path))
+    await files.setattr(b"d", SetAttr(atime_ns=5, mtime_ns=7))
+    faulty.at(CALLS)
+    await append(files, b"d/f", b" more")
+    assert (faulty.met, staged) == (1, [b"d"])
+    assert (tmp_path / "upper" / "layers" / "1" / "d").stat().st_mtime_ns == 7
+    await files.provider.aclose()
+
+
+async def goes_the_long_way(tmp_path, files, staged):
+    """Open a file to write whose copying in one step fails: all is as if there were none."""
+    fds = len(os.listdir("/proc/self/fd"))
     before, above = await shown(files, b"d/f"), await files.stat(b"d")
     handle = await files.provider.open(await files.node(b"d/f"), os.O_WRONLY, ROOT)
     found = await shown(files, b"d/f")
@@ -148,11 +185,22 @@ async def test_what_fails_on_the_way_is_done_the_long_way(tmp_path, monkeypatch,
     )
     assert (await files.stat(b"d")).mtime_ns == above.mtime_ns
     await handle.release()
+    del handle
+    gc.collect()
+    directories = len(files.provider._union.upper.provider._access.fds)
+    assert len(os.listdir("/proc/self/fd")) <= fds + directories
     await append(files, b"d/f", b" more")
     assert await files.get(b"d/f") == b"lower more"
     assert staged == [b"d", b"f"]
     assert os.listdir(tmp_path / "upper" / "work") == []
-    await provider.aclose()
+    await files.provider.aclose()
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    if looking.library is None:
+        pytest.fail("the library was not built; scripts/setup builds it where a compiler is")
+    return Faulty(tmp_path_factory.mktemp("faulty"))
 
 
 class Mortal:
@@ -171,7 +219,7 @@ class Mortal:
         return counted
 
 
-def killed_at(place, step):
+def killed_at(place, step, perform):
     """Append in a child that dies at the step of the copy-up; say whether it died."""
     pid = os.fork()
     if pid == 0:
@@ -182,8 +230,8 @@ def killed_at(place, step):
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
-async def perform(place, step):
-    provider = await opened(place)
+async def one_by_one(place, step):
+    provider = await opened(place, native="off")
     mortal = Mortal(step)
     calls = ("open", "pwrite", "setxattr", "fstat", "fchmod", "utime")
     replaced = {name: mortal(getattr(os, name)) for name in calls}
@@ -193,7 +241,17 @@ async def perform(place, step):
     os._exit(0)
 
 
-def test_a_kill_on_the_way_leaves_the_old_file_or_the_new(tmp_path):
+@pytest.mark.parametrize("native", ["auto", "off"])
+def test_a_kill_on_the_way_leaves_the_old_file_or_the_new(tmp_path, faulty, native):
+    async def in_one_trip(place, step):
+        looking.library = faulty.looking
+        provider = await opened(place)
+        files = Files(provider)
+        await files.setattr(b"d", SetAttr(mtime_ns=7))
+        faulty.at(step, dies=True)
+        await append(files, b"d/f", b" more")
+        os._exit(0)
+
     async def look(place):
         provider = await opened(place)
         files = Files(provider)
@@ -208,7 +266,7 @@ def test_a_kill_on_the_way_leaves_the_old_file_or_the_new(tmp_path):
         place.mkdir()
         trio.run(lay, place)
         before = trio.run(look, place)
-        died = killed_at(place, step)
+        died = killed_at(place, step, in_one_trip if native == "auto" else one_by_one)
         data, stat, values = trio.run(look, place)
         if not died:
             assert data == b"lower more"

@@ -10,7 +10,7 @@ import pytest
 
 from providers.passthrough import looking
 from providers.passthrough.look import look_many, names_in
-from providers.passthrough.looking import RECORD, RECORDS, Looking
+from providers.passthrough.looking import OPENED, RECORD, RECORDS, Looking
 from tests.unit.passthrough.serving import ODD, served
 
 
@@ -86,19 +86,33 @@ def test_marks_that_do_not_fit_are_asked_for_by_themselves(scenery, library, mon
     assert look_many(scenery, names, False, {}, library) == whole
 
 
-def test_the_layout_is_that_of_the_c_structure():
-    source = Path(looking.__file__).with_name("record.h").read_text()
-    assert RECORD.size == 160
-    said = re.findall(r"(\d+) (\d+) (\w+)", looking.__doc__.partition("field`:")[2])
-    structure = re.search(r"struct record \{(.*?)\};", source, re.DOTALL)[1]
-    fields = re.sub(r"\b(u?int\d+_t|unsigned char)\b|\[\w+\]", "", structure)
+LAYOUTS = {
+    "record": ("record.h", "field`:", RECORD),
+    "wanted": ("putting.c", "is put (putting.c):", looking.WANTED),
+    "xattr": ("putting.c", "extended attribute:", looking.XATTR),
+}
+
+
+@pytest.mark.parametrize("structure", LAYOUTS)
+def test_the_layout_is_that_of_the_c_structure(structure):
+    file, heading, packing = LAYOUTS[structure]
+    source = Path(looking.__file__).with_name(file).read_text()
+    said = re.findall(r"(\d+) (\d+) (\w+)", re.split("[.;]", doc_from(heading))[0])
+    body = re.search(rf"struct {structure} \{{(.*?)\}};", source, re.DOTALL)[1]
+    fields = re.sub(r"\b(u?int\d+_t|unsigned char)\b|\[\w+\]", "", body)
     assert [name for _, _, name in said] == re.findall(r"\w+", fields)
     place = 0
     for offset, size, _ in said:
         assert int(offset) == place
         place += int(size)
-    assert place == RECORD.size
-    assert f"#define MARK_BYTES {said[-1][1]}\n" in source
+    assert place == packing.size
+    if structure == "record":
+        assert place == OPENED.size == 160
+        assert f"#define MARK_BYTES {said[-1][1]}\n" in source
+
+
+def doc_from(heading):
+    return looking.__doc__.partition(heading)[2]
 
 
 def test_what_is_no_library_is_left_alone(tmp_path, monkeypatch, caplog):
