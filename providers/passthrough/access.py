@@ -148,9 +148,13 @@ class Access:
         route.fd()
         assert route.held is not None
         held = reach(self.descend, route.held, (name,), node.key)
+        self.entered(node, held)
+        return held
+
+    def entered(self, node: HostNode, held: HeldFd) -> None:
+        """Keep a directory that was opened for what comes next."""
         self.fds.put(node.number, held)
         self.opened()
-        return held
 
     def keep(self, route: Route) -> None:
         """Remember the directory that was walked to."""

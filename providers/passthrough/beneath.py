@@ -25,16 +25,22 @@ import os
 from collections.abc import Callable, Sequence
 
 from providers.passthrough.held import HeldFd
+from providers.passthrough.looking import Looking
 from providers.passthrough.syscalls import (
     RESOLVE_BENEATH,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
+    how_to_open,
     openat2,
 )
 from vfsd.errors import fail
 
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+HOW = how_to_open(DIRECTORY, RESOLVE)
+
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+"""What opening gives where a directory on the way was, by now, moved or replaced."""
 
 NAMES_AT_ONCE = 15
 """Names per `openat2`: their path stays below PATH_MAX whatever their length."""
@@ -67,7 +73,7 @@ def descend_by_openat2(base: HeldFd, names: Sequence[bytes]) -> HeldFd:
     held = base
     for start in range(0, len(names), NAMES_AT_ONCE):
         path = b"/".join(names[start : start + NAMES_AT_ONCE])
-        held = HeldFd(openat2(held.fd, path, DIRECTORY, RESOLVE))
+        held = HeldFd(openat2(held.fd, path, HOW))
     return held
 
 
@@ -85,7 +91,7 @@ GUARDS: dict[str, Descend] = {"openat2": descend_by_openat2, "walk": descend_by_
 def has_openat2() -> bool:
     """Say whether this kernel (or a seccomp filter above it) lets openat2 through."""
     try:
-        os.close(openat2(-100, b".", DIRECTORY, RESOLVE))
+        os.close(openat2(-100, b".", HOW))
     except OSError as error:
         return error.errno not in (errno.ENOSYS, errno.EPERM, errno.EINVAL)
     return True
@@ -101,13 +107,29 @@ def reach(descend: Descend, base: HeldFd, names: Sequence[bytes], key: Key) -> H
     try:
         held = descend(base, names)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
+        if error.errno in NOT_THERE:
             raise fail(errno.ESTALE) from error
         raise
     found = os.fstat(held.fd)
     if (found.st_dev, found.st_ino) != key:
         raise fail(errno.ESTALE)
     return held
+
+
+def reach_watched(
+    library: Looking, base: HeldFd, name: bytes, key: Key, inotify_fd: int, mask: int
+) -> tuple[HeldFd, int]:
+    """Do as `reach` by openat2, with one name, and watch the directory, all in one trip.
+
+    Return the watch's descriptor as well, or -errno if there can be none. ESTALE as there.
+    """
+    check_name(name)
+    try:
+        return library.enter(base.fd, name, HOW, key, inotify_fd, mask)
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            raise fail(errno.ESTALE) from error
+        raise
 
 
 def open_root(source: str | bytes) -> HeldFd:

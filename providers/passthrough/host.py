@@ -51,7 +51,13 @@ class Host(Provider):
         fine_times = has_fine_ctime(root.fd)
         self.fine_times_dev = self._table.root.dev if fine_times else None
         """The device on which each change that is seen gets an mtime of its own."""
-        self._live = Live(self._access, self.report, fine_ctime=fine_times, wanted=options.watch)
+        self._live = Live(
+            self._access,
+            self.report,
+            fine_ctime=fine_times,
+            wanted=options.watch,
+            library=self._library if self._guard == "openat2" else None,
+        )
         self._xattrs = _has_xattrs(root.fd)
         self._owned = os.geteuid() == 0
         self.threads = self._access.threads

@@ -83,7 +83,10 @@ class Inotify:
     def add(self, node: HostNode, fd: int) -> None:
         """Watch the directory or file that `fd` leads to, as `node`. ENOSPC, EACCES."""
         mask = WATCHED if stat_module.S_ISDIR(node.kind) else WATCHED_FILE
-        wd = inotify_add(self.fd, fd, mask)
+        self.added(node, inotify_add(self.fd, fd, mask))
+
+    def added(self, node: HostNode, wd: int) -> None:
+        """Note that `wd` watches what `node` stands for."""
         self._nodes[wd] = node
         node.watch = Watch(self, wd)
 

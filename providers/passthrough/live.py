@@ -19,9 +19,11 @@ from contextlib import suppress
 import trio
 
 from providers.passthrough.access import DIRECTORY, Access, Route
+from providers.passthrough.beneath import reach_watched
 from providers.passthrough.held import FRESH_S, HeldFd
-from providers.passthrough.inotify import Inotify
+from providers.passthrough.inotify import WATCHED, Inotify
 from providers.passthrough.look import hold_at
+from providers.passthrough.looking import Looking
 from providers.passthrough.nodes import HostNode
 from providers.passthrough.reconcile import Reconciler
 from vfsd.provider import Change
@@ -45,8 +47,11 @@ class Live:
         *,
         fine_ctime: bool,
         wanted: bool = True,
+        library: Looking | None = None,
     ) -> None:
+        """With a `library`, directories are entered by it, and so by openat2."""
         self._access = access
+        self._library = library
         self._report = report
         self._inotify: Inotify | None = None
         self.reason = "the backing storage may change without telling"
@@ -82,11 +87,27 @@ class Live:
         """Watch a file that has names elsewhere, too: a directory, in itself."""
         if self._inotify is not None and node.watch is None and not route.slow:
             with suppress(OSError):
-                if node.kind == DIRECTORY:
+                if node.kind != DIRECTORY:
+                    held = hold_at(route.fd(), name, node.identity)
+                elif self._library is None:
                     held = self._access.enter(route, node, name)
                 else:
-                    held = hold_at(route.fd(), name, node.identity)
+                    self._enter(self._library, node, route, name)
+                    return
                 self._add(node, held.fd)
+
+    def _enter(self, library: Looking, node: HostNode, route: Route, name: bytes) -> None:
+        """Open and watch a directory, and keep it for what comes next, in one trip. ESTALE."""
+        inotify = self._inotify
+        assert inotify is not None
+        route.fd()
+        assert route.held is not None
+        held, wd = reach_watched(library, route.held, name, node.key, inotify.fd, WATCHED)
+        self._access.entered(node, held)
+        if wd >= 0:
+            inotify.added(node, wd)
+        else:
+            self._refused(-wd)
 
     def opened(self, node: HostNode, mtime_ns: int, ctime_ns: int, *, emptied: bool) -> None:
         """Note how a file was found on opening, and whether it changed without an event.
@@ -106,12 +127,18 @@ class Live:
         try:
             self._inotify.add(node, fd)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.ENOMEM):
-                self._give_up("the limit of watches (fs.inotify.max_user_watches) is reached")
-            elif error.errno in (errno.EACCES, errno.EPERM):
-                self._give_up("a directory may be searched but not watched")
-            else:
+            if error.errno is None or not self._refused(error.errno):
                 raise
+
+    def _refused(self, error: int) -> bool:
+        """Give up if nothing more can be watched; say whether that is so."""
+        if error in (errno.ENOSPC, errno.ENOMEM):
+            self._give_up("the limit of watches (fs.inotify.max_user_watches) is reached")
+        elif error in (errno.EACCES, errno.EPERM):
+            self._give_up("a directory may be searched but not watched")
+        else:
+            return False
+        return True
 
     def _give_up(self, reason: str) -> None:
         log.info("changes made on the host are not followed any more: %s", reason)

@@ -1,7 +1,8 @@
-/* Looking at many names of one directory in one call, and listing them.
+/* Looking at names of one directory, many in one call, and listing them.
  *
- *   vfsd_look_many   what fstatat(2) and name_to_handle_at(2) tell of each name, none of which is
- *                    followed if it is a symlink; packed into one array of records.
+ *   vfsd_look        what fstatat(2) and name_to_handle_at(2) tell of a name, which is not followed
+ *                    if it is a symlink; as a record.
+ *   vfsd_look_many   the same of many names, as an array of records.
  *   vfsd_list        the names in a directory, each ended by a NUL.
  *
  * Names are one component each, as the caller checked (beneath.py): what is seen lies in the very
@@ -99,19 +100,24 @@ int vfsd_record_fd(struct record *found, int fd)
 	return 0;
 }
 
-void vfsd_look_many(int dirfd, const char *names, uint32_t count, struct record *found)
+/* Returns 0 or an error, which is the record's as well. */
+int vfsd_look(int dirfd, const char *name, struct record *found)
 {
 	struct stat stat;
 
-	for (; count; count--, found++, names += strlen(names) + 1) {
-		if (fstatat(dirfd, names, &stat, AT_SYMLINK_NOFOLLOW)) {
-			found->error = errno;
-			found->mark_length = 0;
-			continue;
-		}
-		vfsd_record_stat(found, &stat);
-		vfsd_record_mark(found, dirfd, names, 0);
+	if (fstatat(dirfd, name, &stat, AT_SYMLINK_NOFOLLOW)) {
+		found->mark_length = 0;
+		return found->error = errno;
 	}
+	vfsd_record_stat(found, &stat);
+	vfsd_record_mark(found, dirfd, name, 0);
+	return found->error;
+}
+
+void vfsd_look_many(int dirfd, const char *names, uint32_t count, struct record *found)
+{
+	for (; count; count--, found++, names += strlen(names) + 1)
+		vfsd_look(dirfd, names, found);
 }
 
 /* Returns how many bytes of names there are, -errno, or -ERANGE where `size` is too small. */

@@ -40,6 +40,7 @@ RECORD = struct.Struct("=QQ4qQ6qiI48s")
 OPENED = struct.Struct("=QQq56xqq8xiI48s")
 """The same record, without what nobody asks of a file that is opened."""
 
+WATCH = struct.Struct("=i")
 WANTED = struct.Struct("=qqqIIII")
 XATTR = struct.Struct("=II")
 
@@ -48,6 +49,8 @@ KIND = 0o170000
 
 RECORDS = 128
 """Names that are looked at in one trip."""
+
+MISSING = os.strerror(errno.ENOENT)
 
 MARK_ELSEWHERE = 0xFFFF_FFFF
 NAMES_BYTES = 256 << 10
@@ -84,11 +87,18 @@ class Looking:
             *(ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_void_p),
         ]
         self._look_many.restype = None
+        self._look = library.vfsd_look
+        self._look.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
         self._list = library.vfsd_list
         self._list.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
         self._list.restype = ctypes.c_int64
         self._open = library.vfsd_open
         self._open.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
+        self._enter = library.vfsd_enter
+        self._enter.argtypes = [
+            *(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64),
+            *(ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p),
+        ]
         self._put = library.vfsd_put
         self._put.argtypes = [
             *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int),
@@ -99,10 +109,12 @@ class Looking:
     def look(self, dirfd: int, name: bytes) -> Found:
         """Return what `name` stands for, without following it. ENOENT, ENOTDIR."""
         buffers = self._buffers
-        self._look_many(dirfd, name, 1, buffers.addresses[0])
-        dev, ino, *fields, error, length, mark = RECORD.unpack_from(buffers.record_view)
+        error = self._look(dirfd, name, buffers.addresses[0])
+        if error == errno.ENOENT:  # as often as not
+            raise FileNotFoundError(error, MISSING, name)
         if error:
             raise _failed(error, name)
+        dev, ino, *fields, _, length, mark = RECORD.unpack_from(buffers.record_view)
         if length == MARK_ELSEWHERE:
             mark, length = file_mark(dirfd, name), None
         make = tuple.__new__
@@ -151,6 +163,21 @@ class Looking:
                     found.append(make(Found, (dev, ino, stat, mark[:length], None)))
         return found
 
+    def enter(
+        self, dirfd: int, name: bytes, how: bytes, key: tuple[int, int], inotify_fd: int, mask: int
+    ) -> tuple[HeldFd, int]:
+        """Open a directory as `how` says, and watch it; return it and the watch, or -errno of that.
+
+        ESTALE if it is not the one of that device and inode number, which is not watched then.
+        """
+        buffers = self._buffers
+        address = buffers.addresses[0]
+        fd = self._enter(dirfd, name, how, *key, inotify_fd, mask, address)
+        if fd < 0:
+            raise _failed(-fd, name)
+        (watch,) = WATCH.unpack_from(buffers.record_view)
+        return HeldFd(fd), watch
+
     def put(
         self, beside: int, spare: bytes, directory: int, name: bytes, flags: int, copy: FileCopy
     ) -> tuple[Found, HeldFd]:
@@ -187,7 +214,7 @@ class Looking:
 
 
 def _failed(error: int, name: bytes) -> OSError:
-    return OSError(error, os.strerror(error), os.fsdecode(name))
+    return OSError(error, os.strerror(error), name)
 
 
 def _load() -> Looking | None:

@@ -65,9 +65,14 @@ def _error(name: bytes | None = None) -> OSError:
     return OSError(code, os.strerror(code), None if name is None else os.fsdecode(name))
 
 
-def openat2(dirfd: int, path: bytes, flags: int, resolve: int) -> int:
-    """Open `path` below `dirfd`; EXDEV or ELOOP where it would break `resolve`."""
-    fd: int = _libc.syscall(SYS_OPENAT2, dirfd, path, _HOW.pack(flags, 0, resolve), _HOW.size)
+def how_to_open(flags: int, resolve: int) -> bytes:
+    """Return what `openat2` takes, packed."""
+    return _HOW.pack(flags, 0, resolve)
+
+
+def openat2(dirfd: int, path: bytes, how: bytes) -> int:
+    """Open `path` below `dirfd`; EXDEV or ELOOP where it would break what `how` says."""
+    fd: int = _libc.syscall(SYS_OPENAT2, dirfd, path, how, _HOW.size)
     if fd < 0:
         raise _error(path)
     return fd

@@ -148,16 +148,21 @@ def swapper(root):
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("threads", ["never", "always"])
-@pytest.mark.parametrize("guard", GUARDS)
-async def test_nothing_outside_is_touched(tmp_path, monkeypatch, guard, threads):
+@pytest.mark.parametrize(
+    ("guard", "threads", "native"),
+    [
+        *((guard, threads, "auto") for guard in GUARDS for threads in ("never", "always")),
+        ("openat2", "never", "off"),
+    ],
+)
+async def test_nothing_outside_is_touched(tmp_path, monkeypatch, guard, threads, native):
     monkeypatch.setattr(held, "FRESH_S", -1)  # walk from the root for every single call
     outside, root = tmp_path / "outside", tmp_path / "root"
     fill(outside, SECRET)
     fill(root / "swap", INSIDE)
     (root / "trap").symlink_to(outside)
     before = picture(outside)
-    async with served(root, guard=guard, threads=threads) as files:
+    async with served(root, guard=guard, threads=threads, native=native) as files:
         child = swapper(root)
         intruder = Intruder(files)
         try:

@@ -23,9 +23,14 @@ def trees(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(params=[(guard, threads) for guard in GUARDS for threads in ("never", "always")])
+@pytest.fixture(
+    params=[
+        *((guard, threads, "auto") for guard in GUARDS for threads in ("never", "always")),
+        ("openat2", "never", "off"),
+    ]
+)
 def options(request):
-    return {"guard": request.param[0], "threads": request.param[1]}
+    return dict(zip(("guard", "threads", "native"), request.param, strict=True))
 
 
 BAD_NAMES = {
@@ -278,6 +283,7 @@ async def test_the_root_has_no_parent(trees, options):
 def test_no_path_is_joined_anywhere_but_at_the_choke_point():
     """All opening of names goes by a directory's fd: no call takes a path that was put together."""
     import ast
+    import re
     from pathlib import Path
 
     import providers.passthrough
@@ -293,9 +299,14 @@ def test_no_path_is_joined_anywhere_but_at_the_choke_point():
                 continue
             if function.attr in calls and not any(key.arg == "dir_fd" for key in node.keywords):
                 by_path.append(f"{file.name}: {ast.unparse(node)}")
+    for file in Path(providers.passthrough.__file__).parent.glob("*.c"):
+        pattern = rf"\b(?:(?:{'|'.join(calls)})\((?!2\))|AT_FDCWD).*"
+        for call in re.findall(pattern, file.read_text()):
+            by_path.append(f"{file.name}: {call}")
     proc = [each for each in by_path if "/proc/self/" in each or "path_of(" in each]
     assert sorted(set(by_path) - set(proc)) == [
-        "beneath.py: os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)"
+        "beneath.py: os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)",
+        "putting.c: AT_FDCWD, path, times, 0);",  # in /proc/self/fd
     ]
 
 
