@@ -41,13 +41,22 @@ SETID = stat_module.S_ISUID | stat_module.S_ISGID
 UNKEPT = (errno.EOPNOTSUPP, errno.EPERM)
 
 
-async def upper_directory(union: Union, node: OverlayNode) -> Node:
-    """Return the directory's place in the upper, where it and those above it are brought up."""
-    node.covered = None
+async def upper_directory(union: Union, node: OverlayNode, name: bytes) -> Node:
+    """Return the directory's place in the upper, to do something at `name`, and at no other.
+
+    It and those above it are brought up.
+    """
     if node.epoch != union.epoch:
         union.refresh(node)
-    if node.upper is not None:
-        return node.upper
+    if node.upper is None:
+        await _bring_up_directory(union, node)
+    upper: Node | None = node.upper
+    assert upper is not None
+    node.touched(name)
+    return upper
+
+
+async def _bring_up_directory(union: Union, node: OverlayNode) -> None:
     missing: list[OverlayNode] = []
     current: OverlayNode | None = node
     while current is not None and current.upper is None:
@@ -57,9 +66,6 @@ async def upper_directory(union: Union, node: OverlayNode) -> Node:
             union.refresh(current)
     for each in reversed(missing):
         await bring_up(union, each)
-    upper: Node | None = node.upper
-    assert upper is not None
-    return upper
 
 
 async def bring_up(
@@ -94,7 +100,7 @@ async def bring_up(
         in_lower = node is not union.root and node.parent is not None and not node.removed
         if in_lower:
             assert node.parent is not None
-            await upper_directory(union, node.parent)
+            await upper_directory(union, node.parent, node.name)
             if origin is not None and limit_bytes is None:
                 handle = await put_at_once(union, node, source, origin, stat)
                 if handle is not None:
@@ -146,12 +152,13 @@ async def _publish(
         return
     if node.parent is None:
         raise fail(errno.ESTALE)
-    parent = await upper_directory(union, node.parent)
+    name = node.name  # who looks may find it under another one meanwhile
+    parent = await upper_directory(union, node.parent, name)
     before = await provider.getattr(parent)
     try:
-        await provider.rename(upper.work, stage, parent, node.name, NOREPLACE)
+        await provider.rename(upper.work, stage, parent, name, NOREPLACE)
     except FileExistsError:
-        raise fail(errno.ESTALE, node.name) from None
+        raise fail(errno.ESTALE, name) from None
     await keep_times(provider, parent, before)
 
 

@@ -59,7 +59,7 @@ async def locate(union: Union, parent: OverlayNode, name: bytes) -> Located:
     union.refresh(parent)
     upper: Entry | None = None
     entry: Entry | None = None
-    if parent.upper is not None:
+    if parent.upper is not None and not parent.lacks(name):
         try:
             upper = await union.upper_provider.lookup(parent.upper, name)
         except FileNotFoundError:
@@ -96,7 +96,7 @@ async def make(
         located = await locate(union, parent, name)
         if located.entry is not None:
             raise fail(errno.EEXIST, name)
-    directory = await upper_directory(union, parent)
+    directory = await upper_directory(union, parent, name)
     if located is None or not located.whiteout:
         try:
             return await call(directory, name, caller), None
@@ -251,7 +251,7 @@ async def name_up(union: Union, parent: OverlayNode, name: bytes, located: Locat
         return await bring_up(union, node)
     # Another name of the file was brought up before: this one joins it.
     provider = union.upper_provider
-    directory = await upper_directory(union, parent)
+    directory = await upper_directory(union, parent, name)
     before = await provider.getattr(directory)
     await provider.link(node.upper, directory, name)
     await keep_times(provider, directory, before)

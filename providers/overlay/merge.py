@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import stat as stat_module
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from providers.overlay import marks
 from providers.overlay.layers import Below, Layer
@@ -43,7 +44,7 @@ async def find(union: Union, parent: OverlayNode, name: bytes) -> Entry:
         raise fail(errno.ENOTDIR)
     if parent.epoch != union.epoch:
         union.refresh(parent)
-    if parent.upper is not None:
+    if parent.upper is not None and not parent.lacks(name):
         if not parent.below:  # what is missing there is missing, and the upper says so
             entry = await union.upper_provider.lookup(parent.upper, name)
             return await in_upper(union, parent, name, entry)
@@ -268,16 +269,21 @@ async def names_in(union: Union, node: OverlayNode) -> list[bytes]:
     names: list[bytes] = []
     present: Sequence[bytes] = ()
     if upper is not None:
-        provider = union.upper_provider
-        present = await provider.readdir(upper)
-        if node.plain:
-            names.extend(present)
+        covered = node.covered or ()
+        if node.others is not None and not node.others:
+            present = tuple(covered)
         else:
-            entries = await provider.lookup_many(upper, present)
-            for name, entry in zip(present, entries, strict=True):
-                if entry is not None and not marks.is_whiteout(entry.stat):
-                    names.append(name)
-            node.plain = len(names) == len(present)
+            provider = union.upper_provider
+            present = await provider.readdir(upper)
+            if node.plain:
+                names.extend(present)
+            else:
+                asked = [name for name in present if name not in covered] if covered else present
+                entries = await provider.lookup_many(upper, asked)
+                for name, entry in zip(asked, entries, strict=True):
+                    if entry is not None and not marks.is_whiteout(entry.stat):
+                        names.append(name)
+                node.plain = len(names) == len(present)
     if stack:
         index = node.index
         if index is None:
@@ -300,16 +306,19 @@ async def is_empty(union: Union, node: OverlayNode) -> bool:
     upper, covered = node.upper, node.covered
     if upper is None or not covered:
         return not await names_in(union, node)
-    provider = union.upper_provider
-    present = await provider.readdir(upper)
-    others = [name for name in present if name not in covered]
-    for entry in await provider.lookup_many(upper, others):
-        if entry is not None and not marks.is_whiteout(entry.stat):
-            return False
+    hidden: AbstractSet[bytes] = covered
+    if node.others is None or node.others:
+        provider = union.upper_provider
+        present = await provider.readdir(upper)
+        others = [name for name in present if name not in covered]
+        for entry in await provider.lookup_many(upper, others):
+            if entry is not None and not marks.is_whiteout(entry.stat):
+                return False
+        hidden = set(present)
     below = node.index
     if below is None:
         below = await merged_index(node.below) if node.below else {}
-    return below.keys() <= set(present)
+    return below.keys() <= hidden
 
 
 async def find_many(
@@ -322,9 +331,22 @@ async def find_many(
     found: list[Entry | None] = [None] * len(names)
     asking: Sequence[int] = range(len(names))
     if parent.upper is not None:
-        entries = await union.upper_provider.lookup_many(parent.upper, names)
         missing: list[int] = []
-        for place, entry in enumerate(entries):
+        there: Sequence[int] = asking
+        if parent.others is not None:
+            # Whiteouts that are known need no look, nor do names at which nothing can stand.
+            covered, others = parent.covered or (), parent.others
+            there = [place for place in asking if names[place] in others]
+            missing = [
+                place
+                for place in asking
+                if names[place] not in others and names[place] not in covered
+            ]
+        entries = []
+        if there:
+            wanted = [names[place] for place in there]
+            entries = await union.upper_provider.lookup_many(parent.upper, wanted)
+        for place, entry in zip(there, entries, strict=True):
             if entry is None:
                 missing.append(place)
             elif not marks.is_whiteout(entry.stat):

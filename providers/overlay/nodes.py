@@ -17,13 +17,16 @@ from providers.overlay.layers import Below
 from vfsd.provider import ROOT_NUMBER, Node
 from vfsd.weaktable import WeakTable
 
+OTHERS_MAX = 4096
+"""Names in a directory that are worth remembering: of larger ones the upper is asked."""
+
 
 class OverlayNode(Node):
     """A file of the merged tree."""
 
     __slots__ = (
         *("__weakref__", "below", "copied", "covered", "epoch", "index", "kind", "name", "opens"),
-        *("parent", "plain", "removed", "upper"),
+        *("others", "parent", "plain", "removed", "upper"),
     )
 
     def __init__(self, number: int, kind: int, epoch: int) -> None:
@@ -45,9 +48,12 @@ class OverlayNode(Node):
         self.plain = False
         """A directory that holds no whiteouts, so that its listing needs no sifting."""
         self.covered: set[bytes] | None = None
-        """For a directory: names at which whiteouts were made since anything else was done in it.
+        """For a directory: names at which whiteouts stand in the upper, of those made meanwhile."""
+        self.others: set[bytes] | None = None
+        """For a directory that was brought up here: where else something may stand in the upper.
 
-        Whoever goes to its place in the upper to make something clears it (`upper_directory`).
+        At all names that are neither here nor `covered` there is nothing. Whoever goes to its place
+        in the upper to do something at a name says so first (`upper_directory`).
         """
         self.index: dict[bytes, tuple[int, ...]] | None = None
         """For a directory whose lowers are all sealed: each name, and in which of `below`."""
@@ -55,6 +61,39 @@ class OverlayNode(Node):
     @property
     def is_directory(self) -> bool:
         return self.kind == stat_module.S_IFDIR
+
+    def lacks(self, name: bytes) -> bool:
+        """Say whether it is known that the upper has nothing at a name, and no whiteout either."""
+        others = self.others
+        if others is None or name in others:
+            return False
+        return not self.covered or name not in self.covered
+
+    def brought_up_empty(self) -> None:
+        """Note that the directory was just made in the upper."""
+        self.covered, self.others = set(), set()
+
+    def touched(self, name: bytes) -> None:
+        """Note that something is about to be done at a name in the upper, and may fail half-way."""
+        if self.covered:
+            self.covered.discard(name)
+        if self.others is not None:
+            if len(self.others) < OTHERS_MAX:
+                self.others.add(name)
+            else:
+                self.others = None
+
+    def cover(self, name: bytes) -> None:
+        """Note that a whiteout stands at a name in the upper by now."""
+        if self.covered is None:
+            self.covered = set()
+        self.covered.add(name)
+        if self.others is not None:
+            self.others.discard(name)
+
+    def unknown(self) -> None:
+        """Know nothing any more of what a directory holds in the upper."""
+        self.covered = self.others = None
 
     def place(self, parent: OverlayNode, name: bytes) -> None:
         """Note where it was seen."""

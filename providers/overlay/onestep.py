@@ -40,7 +40,7 @@ async def put_at_once(
     if len(data) != stat.size or (data and data == ZEROS[: len(data)]):
         return None  # it changed, or is a hole
     note = union.flavour.named(marks.OWN), origin_note(node.number)
-    parent.covered = None
+    parent.touched(node.name)
     made = await upper.provider.put_copy(
         *(parent.upper, node.name, FileCopy(stat, data, (*kept, note))),
         (upper.work, upper.stage()),

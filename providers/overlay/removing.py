@@ -35,32 +35,25 @@ async def unlink(union: Union, parent: OverlayNode, name: bytes) -> None:
     assert isinstance(node, OverlayNode)
     if node.is_directory:
         raise fail(errno.EISDIR, name)
-    covered = parent.covered
-    await _uncover(union, parent, name, located)
     if located.lower:
-        _cover(parent, name, covered)
+        await _cover(union, parent, name, located)
+    else:
+        directory = await upper_directory(union, parent, name)
+        await union.upper_provider.unlink(directory, name)
     await lost_name(union, parent, name, node, located, located.entry.stat)
 
 
-async def _uncover(union: Union, parent: OverlayNode, name: bytes, located: Located) -> None:
-    """Take a file's name away in the upper, and hide what the lowers have there."""
+async def _cover(union: Union, parent: OverlayNode, name: bytes, located: Located) -> None:
+    """Hide what the lowers have at a name, in place of the file that the upper may have there."""
     upper = union.need_upper()
     provider = upper.provider
-    directory = await upper_directory(union, parent)
-    if not located.lower:
-        await provider.unlink(directory, name)
-        return
+    directory = await upper_directory(union, parent, name)
     parent.plain = False
     if located.in_upper:
         await provider.rename(upper.work, await upper.staged_whiteout(), directory, name, 0)
     else:
         await provider.put_whiteout(directory, name)
-
-
-def _cover(parent: OverlayNode, name: bytes, before: set[bytes] | None) -> None:
-    """Remember that a whiteout was made, and those that were made `before`."""
-    covered = parent.covered = set() if before is None else before
-    covered.add(name)
+    parent.cover(name)
 
 
 async def lost_name(
@@ -93,10 +86,9 @@ async def rmdir(union: Union, parent: OverlayNode, name: bytes) -> None:
         raise fail(errno.ENOTDIR, name)
     if not await merge.is_empty(union, node):
         raise fail(errno.ENOTEMPTY, name)
-    covered = parent.covered
     await remove_directory(union, parent, name, located)
     if located.lower:
-        _cover(parent, name, covered)
+        parent.cover(name)
     node.removed = True
     node.parent, node.name = None, b""
 
@@ -110,7 +102,8 @@ async def remove_directory(
     assert isinstance(node, OverlayNode)
     upper = union.need_upper()
     provider = upper.provider
-    directory = await upper_directory(union, parent)
+    directory = await upper_directory(union, parent, name)
+    node.unknown()
     if not located.in_upper:
         parent.plain = False
         await provider.put_whiteout(directory, name)

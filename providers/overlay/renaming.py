@@ -149,6 +149,7 @@ async def _close_off(union: Union, node: OverlayNode) -> None:
     before = await provider.getattr(upper)
     await provider.setxattr(upper, union.flavour.named(marks.OPAQUE), b"y")
     node.below, node.index = (), None
+    node.unknown()
     if not node.plain:
         names = await provider.readdir(upper)
         entries = await provider.lookup_many(upper, names)
@@ -206,8 +207,8 @@ async def _exchange(
     assert target.entry is not None
     await _hide_below(union, source, target.lower)
     await _hide_below(union, target, source.lower)
-    directory = await upper_directory(union, parent)
-    new_directory = await upper_directory(union, new_parent)
+    directory = await upper_directory(union, parent, name)
+    new_directory = await upper_directory(union, new_parent, new_name)
     await union.upper_provider.rename(directory, name, new_directory, new_name, EXCHANGE)
     _node(source.entry).place(new_parent, new_name)
     _node(target.entry).place(parent, name)
@@ -226,8 +227,8 @@ async def _move(
     node = _node(source.entry)
     upper = union.need_upper()
     provider = upper.provider
-    directory = await upper_directory(union, parent)
-    new_directory = await upper_directory(union, new_parent)
+    directory = await upper_directory(union, parent, name)
+    new_directory = await upper_directory(union, new_parent, new_name)
     await _hide_below(union, source, target.lower)
     stands = target.in_upper
     if target.entry is not None and _node(target.entry).is_directory:

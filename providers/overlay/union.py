@@ -103,7 +103,8 @@ class Union:
             layer = self.family[node.epoch]
             node.below = (Below(layer, node.upper), *node.below)
             node.upper = None
-            node.index = node.covered = None
+            node.index = None
+            node.unknown()
             node.copied += 1
         node.epoch = self.epoch
 
@@ -113,9 +114,12 @@ class Union:
         self.copied_up += 1
         if upper.seals:
             upper.copies[copy.number] = node.number
+        seen = self.nodes.of_upper(copy.number) is not None  # by who looked before this was noted
         self.nodes.brought_up(node, copy)
         if not node.is_directory:
             node.below = ()
+        elif not seen:
+            node.brought_up_empty()
 
     def reading(self, node: OverlayNode) -> tuple[Provider, Node]:
         """Return where the file's attributes and data are now. ESTALE."""

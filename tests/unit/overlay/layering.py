@@ -1,10 +1,11 @@
-"""Overlays in memory for tests, and what is asked of them by path."""
+"""Overlays for tests, mostly in memory, and what is asked of them by path."""
 
 import os
 from contextlib import asynccontextmanager
 
 from providers.memory import MemoryProvider
 from providers.overlay import OverlayProvider
+from providers.passthrough import PassthroughProvider
 from vfsd.conformance import Files, fill
 
 
@@ -13,6 +14,13 @@ async def sealed(contents):
     base = MemoryProvider()
     await fill(base, contents)
     return base.snapshot()
+
+
+async def upper_of(kind, place):
+    """Return an empty upper: in memory, or in a directory."""
+    if kind == "memory":
+        return MemoryProvider()
+    return await PassthroughProvider.from_options(str(place), {"links": "keep", "watch": "off"})
 
 
 @asynccontextmanager

@@ -4,10 +4,8 @@ import errno
 
 import pytest
 
-from providers.memory import MemoryProvider
 from providers.overlay import OverlayProvider
-from providers.passthrough import PassthroughProvider
-from tests.unit.overlay.layering import sealed
+from tests.unit.overlay.layering import sealed, upper_of
 from vfsd.conformance import Directory, File, Files
 
 LOWER = {b"d/a": File(b"a"), b"d/b": File(b"b"), b"d/sub": Directory(), b"f": File(b"f")}
@@ -15,10 +13,7 @@ LOWER = {b"d/a": File(b"a"), b"d/b": File(b"b"), b"d/sub": Directory(), b"f": Fi
 
 @pytest.fixture(params=["memory", "directory"])
 async def files(request, tmp_path):
-    if request.param == "memory":
-        upper = MemoryProvider()
-    else:
-        upper = await PassthroughProvider.from_options(str(tmp_path), {"links": "keep"})
+    upper = await upper_of(request.param, tmp_path)
     provider = await OverlayProvider.over(upper, [await sealed(LOWER)])
     yield Files(provider)
     await provider.aclose()
