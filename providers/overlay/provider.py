@@ -315,9 +315,10 @@ class OverlayProvider(Provider):
 
     async def unlink(self, parent: Node, name: bytes) -> None:
         assert isinstance(parent, OverlayNode)
-        async with self._union.turn_for(parent):
-            making.check_parent(self._union, parent)
-            await removing.unlink(self._union, parent, name)
+        union = self._union
+        async with union.turn_to_remove(parent, name):
+            making.check_parent(union, parent)
+            await removing.unlink(union, parent, name)
 
     async def rmdir(self, parent: Node, name: bytes) -> None:
         assert isinstance(parent, OverlayNode)

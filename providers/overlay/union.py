@@ -84,6 +84,12 @@ class Union:
             return self.turn.brief  # one call on the upper is all that it takes
         return self.turn
 
+    def turn_to_remove(self, parent: OverlayNode, name: bytes) -> Turn | Brief:
+        """Return the turn, to be entered at once, for the removal of a file's name."""
+        if parent.lacks(name) and parent.epoch == self.epoch and not (self.hard or self.partial):
+            return self.turn.brief  # all that is done, once it is found, is to put a whiteout
+        return self.turn_for(parent)
+
     def need_upper(self) -> Upper:
         """Return the upper to change. EROFS."""
         if self.upper is None or not self.upper.writable:

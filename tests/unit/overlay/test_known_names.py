@@ -49,17 +49,18 @@ class Held(Files):
         return node
 
 
-@pytest.fixture(params=["memory", "directory", "directory over a directory"])
+@pytest.fixture(params=["memory", "directory", "directory over a directory", "directory, unsynced"])
 async def files(request, tmp_path):
     for each in ("upper", "lower"):
         (tmp_path / each).mkdir()
     upper = await upper_of(request.param, tmp_path / "upper")
+    sync = not request.param.endswith("unsynced")  # or files are never copied in one step
     if request.param.endswith("over a directory"):
         lower = await PassthroughProvider.from_options(str(tmp_path / "lower"), {"links": "keep"})
         await fill(lower, LOWER)
     else:
         lower = await sealed(LOWER)
-    provider = await OverlayProvider.over(upper, [lower], spare=MemoryProvider())
+    provider = await OverlayProvider.over(upper, [lower], spare=MemoryProvider(), sync=sync)
     yield Held(provider)
     await provider.aclose()
 
@@ -238,6 +239,21 @@ async def test_a_directory_of_which_all_is_known_is_not_asked_about_in_the_upper
     assert (await files.provider.lookup(directory, b"deep")).node is found[0].node
     await files.provider.unlink(found[0].node, b"g")
     assert [each.count for each in asked] == [0, 0, 0]
+
+
+async def test_one_whiteout_needs_no_shield(files):
+    directory = await brought_up(files)
+    union = files.provider._union
+    whole, brief = union.turn, union.turn.brief
+    assert union.turn_to_remove(directory, b"b") is brief
+    assert union.turn_to_remove(directory, b"sub") is whole
+    assert union.turn_to_remove(await files.node(b"e"), b"x") is whole
+    await append(files, b"d/b", b"more")
+    assert union.turn_to_remove(directory, b"b") is whole
+    assert union.turn_to_remove(directory, b"s") is brief
+    await files.unlink(b"d/link")
+    assert union.turn_to_remove(directory, b"s") is whole
+    assert not whole.held
 
 
 @pytest.mark.parametrize("method", ["create", "put_whiteout"])
