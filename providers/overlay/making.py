@@ -21,12 +21,13 @@ from providers.overlay import marks, merge
 from providers.overlay.copyup import bring_up, keep_times, upper_directory
 from providers.overlay.hardlinks import lost_lower_name
 from providers.overlay.nodes import OverlayNode
-from providers.overlay.search import find_below
+from providers.overlay.search import Found, find_below
 from providers.overlay.union import Union
 from vfsd.errors import fail
 from vfsd.provider import Caller, Entry, Handle, Identity, Node
 
 EXCHANGE = 2
+NOTHING: Found = ([], None)
 
 T = TypeVar("T")
 Make = Callable[[Node, bytes, Caller], Awaitable[T]]
@@ -59,21 +60,19 @@ async def locate(union: Union, parent: OverlayNode, name: bytes) -> Located:
     union.refresh(parent)
     upper: Entry | None = None
     entry: Entry | None = None
+    found, stat = NOTHING
+    if parent.below:
+        found, stat = await find_below(union, parent, name)
     if parent.upper is not None and not parent.lacks(name):
         try:
             upper = await union.upper_provider.lookup(parent.upper, name)
         except FileNotFoundError:
             upper = None
         if upper is not None and not marks.is_whiteout(upper.stat):
-            entry = await merge.in_upper(union, parent, name, upper)
-    lower = False
-    if parent.below:
-        found, stat = await find_below(union, parent, name)
-        if stat is not None:
-            lower = True
-            if upper is None:
-                entry = await merge.from_below(union, parent, name, found, stat)
-    return Located(entry, upper, lower)
+            entry = await merge.in_upper(union, parent, name, upper, (found, stat))
+    if stat is not None and upper is None:
+        entry = await merge.from_below(union, parent, name, found, stat)
+    return Located(entry, upper, stat is not None)
 
 
 def check_parent(union: Union, parent: OverlayNode) -> None:

@@ -21,6 +21,7 @@ from providers.overlay.nodes import OverlayNode
 from providers.overlay.origin import read_origin
 from providers.overlay.search import (
     GONE,
+    Found,
     all_sealed,
     find_below,
     merged_index,
@@ -62,16 +63,23 @@ async def find(union: Union, parent: OverlayNode, name: bytes) -> Entry:
     return await from_below(union, parent, name, found, stat)
 
 
-async def in_upper(union: Union, parent: OverlayNode, name: bytes, entry: Entry) -> Entry:
-    """Return the entry for what the upper has at that place. ENOENT for a whiteout."""
+async def in_upper(
+    union: Union, parent: OverlayNode, name: bytes, entry: Entry, found: Found | None = None
+) -> Entry:
+    """Return the entry for what the upper has at that place. ENOENT for a whiteout.
+
+    `found` is what the lowers have there, if somebody looked already.
+    """
     inner, stat = entry
     if stat.rdev == 0 and S_IFMT(stat.mode) == stat_module.S_IFCHR:
         raise fail(errno.ENOENT, name)
     node = union.nodes.of_upper(inner.number)
     if node is None or node.kind != S_IFMT(stat.mode) or node.epoch != union.epoch:
-        node = await _adopt(union, parent, name, inner, stat)
-    elif node.below and not all(each.layer.sealed for each in node.below):
-        node.below = await _directories(union, parent, name, await _marks(union, inner))
+        node = await _adopt(union, parent, name, inner, stat, found)
+    elif node.below and not all_sealed(node.below):
+        # What was brought up here and is neither opaque nor redirected has no marks that count.
+        known = marks.NONE if node.others is not None else await _marks(union, inner)
+        node.below = await _directories(union, parent, name, known, found)
         note_lowers(union, node)
     node.parent, node.name = parent, name
     if node.below or union.hard:
@@ -84,7 +92,12 @@ async def _marks(union: Union, inner: Node) -> marks.Marks:
 
 
 async def _adopt(
-    union: Union, parent: OverlayNode, name: bytes, inner: Node, stat: Stat
+    union: Union,
+    parent: OverlayNode,
+    name: bytes,
+    inner: Node,
+    stat: Stat,
+    lower: Found | None,
 ) -> OverlayNode:
     """Make the node of a file in the upper that nobody holds."""
     kind = S_IFMT(stat.mode)
@@ -92,7 +105,7 @@ async def _adopt(
     if kind == DIRECTORY:
         found = await _marks(union, inner)
         origin = read_origin(found.own)
-        below = await _directories(union, parent, name, found)
+        below = await _directories(union, parent, name, found, lower)
         if origin is None and below:
             origin = await number_below(union, below[0])
     else:
@@ -123,14 +136,16 @@ async def note_of(union: Union, inner: Node) -> int | None:
 
 
 async def _directories(
-    union: Union, parent: OverlayNode, name: bytes, found: marks.Marks
+    union: Union, parent: OverlayNode, name: bytes, known: marks.Marks, found: Found | None
 ) -> tuple[Below, ...]:
     """Return the directories below one of the upper, with which it is merged."""
-    if found.opaque:
+    if known.opaque:
         return ()
-    if found.redirect is not None:
-        stack, name = await redirected(union, parent.below, found.redirect, None)
+    if known.redirect is not None:
+        stack, name = await redirected(union, parent.below, known.redirect, None)
         below, stat = await search(union, stack, name)
+    elif found is not None:
+        below, stat = found
     elif parent.below:
         below, stat = await find_below(union, parent, name)
     else:

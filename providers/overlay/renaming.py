@@ -181,6 +181,7 @@ async def _redirect(union: Union, node: OverlayNode) -> None:
     if len(path) > 255:
         await complete(union, node)  # longer than the kernel takes by default
         return
+    node.unknown()  # from here on its marks are read
     await provider.setxattr(upper, union.flavour.named(marks.REDIRECT), path)
 
 

@@ -31,11 +31,12 @@ S_IFMT = stat_module.S_IFMT
 DIRECTORY = stat_module.S_IFDIR
 GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 
+Found = tuple[list[Below], Stat | None]
+"""What the lowers have at a place: a file, or directories, top first; or nothing."""
 
-async def find_below(
-    union: Union, parent: OverlayNode, name: bytes
-) -> tuple[list[Below], Stat | None]:
-    """Return what the lowers have at a place: a file, or directories, top first; or nothing."""
+
+async def find_below(union: Union, parent: OverlayNode, name: bytes) -> Found:
+    """Return what the lowers have at a place."""
     stack = parent.below
     index = parent.index
     if index is not None:
@@ -63,7 +64,7 @@ def all_sealed(stack: Iterable[Below]) -> bool:
 
 async def search(
     union: Union, stack: Sequence[Below], name: bytes, places: Sequence[int] | None = None
-) -> tuple[list[Below], Stat | None]:
+) -> Found:
     """Look for `name` in each directory of `stack`, or only at the given `places` of it."""
     found: list[Below] = []
     first: Stat | None = None
