@@ -65,13 +65,14 @@ async def lost_name(
     stat: Stat,
 ) -> None:
     """Note that a file that is not a directory has lost this name; `stat` is from before."""
-    if not located.in_upper:
+    if (union.hard or stat.nlink > 1) and not located.in_upper:
         await lost_lower_name(union, node, stat)
     if node.parent is parent and node.name == name:
         node.parent, node.name = None, b""
     if stat.nlink <= 1:
         node.removed = True
-        union.drop_partial(node)
+        if union.partial:
+            union.drop_partial(node)
 
 
 async def rmdir(union: Union, parent: OverlayNode, name: bytes) -> None:

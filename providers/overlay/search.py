@@ -66,6 +66,8 @@ async def search(
     union: Union, stack: Sequence[Below], name: bytes, places: Sequence[int] | None = None
 ) -> Found:
     """Look for `name` in each directory of `stack`, or only at the given `places` of it."""
+    if len(stack) == 1 and stack[0].layer.bottom:
+        return await _in_bottom(stack[0], name)
     found: list[Below] = []
     first: Stat | None = None
     waiting = list(range(len(stack)) if places is None else places)
@@ -106,6 +108,22 @@ async def search(
             waiting = list(range(len(stack)))
             waiting.reverse()
     return found, first
+
+
+async def _in_bottom(directory: Below, name: bytes) -> Found:
+    """Look for `name` where nothing is below: most of what there is, so made to cost little."""
+    layer = directory.layer
+    try:
+        inner, stat = await layer.provider.lookup(directory.node, name)
+    except FileNotFoundError:
+        return [], None
+    except OSError as error:
+        if not layer.sealed and error.errno in GONE:
+            return [], None
+        raise
+    if stat.rdev == 0 and marks.is_whiteout(stat):
+        return [], None
+    return [tuple.__new__(Below, (layer, inner, False))], stat
 
 
 async def _is_xattr_whiteout(layer: Layer, inner: Node, stat: Stat) -> bool:
