@@ -1,6 +1,7 @@
 """What a name stands for in the merged tree, and what a directory lists.
 
-The upper is asked first, then the lowers (search.py).
+The upper is asked first, where it may have something (`OverlayNode.lacks`), then the lowers
+(search.py).
 
 Concurrency: changes no layer; safe beside everything but the steps of a change that `Turn.tear`
 covers, for which the provider waits.

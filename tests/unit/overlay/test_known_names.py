@@ -154,6 +154,9 @@ WAYS = {
     "exchange inside": lambda files: files.rename(b"d/b", b"d/sub", EXCHANGE),
     "append": lambda files: append(files, b"d/b", b"more"),
     "append to a hard link": lambda files: append(files, b"d/c", b"more"),
+    "append to a hard link, and bring its other name up": lambda files: in_steps(
+        files, append(files, b"d/c", b"more"), files.provider.layer()
+    ),
     "write": lambda files: write(files, b"d/sub/deep/g"),
     "chmod": lambda files: files.setattr(b"d/b", SetAttr(mode=0o600)),
     "set a symlink's time": lambda files: files.setattr(b"d/s", SetAttr(mtime_ns=1)),
