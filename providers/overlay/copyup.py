@@ -142,7 +142,9 @@ async def _publish(
         await provider.rename(upper.work, stage, upper.layers, b"%d" % upper.number, NOREPLACE)
         upper.root = copy
         return
-    if not node.is_directory and stat.nlink > 1:
+    # The last name of a file that lost the one it was known by is found by the index, too.
+    elsewhere = stat.nlink > 1 or (node.parent is None and not node.removed)
+    if not node.is_directory and elsewhere:
         if await hardlinks.index_copy(union, upper, stage, node, copy, stat.nlink):
             return
     elif node.removed:

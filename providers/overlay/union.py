@@ -120,6 +120,9 @@ class Union:
         self.copied_up += 1
         if upper.seals:
             upper.copies[copy.number] = node.number
+        hard = self.hard.get(node.number)
+        if hard is not None and (hard.node is None or hard.epoch != self.epoch):
+            del self.hard[node.number]  # it was the last name: a copy with more is in the index
         seen = self.nodes.of_upper(copy.number) is not None  # by who looked before this was noted
         self.nodes.brought_up(node, copy)
         if not node.is_directory:

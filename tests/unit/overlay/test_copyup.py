@@ -12,7 +12,7 @@ import trio.testing
 from providers.memory import MemoryProvider
 from providers.overlay import OverlayProvider
 from tests.unit.overlay.layering import append, number, overlay, sealed
-from vfsd.conformance import File, Files, HardLink
+from vfsd.conformance import File, Files
 from vfsd.conformance.files import read_all
 from vfsd.provider import Handle, Identity, SetAttr
 
@@ -101,41 +101,6 @@ async def test_unlinked_lower_file_changes_while_open():
         with pytest.raises(OSError) as caught:
             await files.provider.getattr(node)
         assert caught.value.errno == errno.ESTALE
-
-
-async def test_hard_links_stay_one_file():
-    contents = {b"a": File(b"data"), b"d/b": HardLink(b"a"), b"c": HardLink(b"a")}
-    async with overlay(contents) as files:
-        await append(files, b"a", b"!")
-        assert await files.get(b"d/b") == b"data!"
-        assert {await number(files, path) for path in contents} == {await number(files, b"a")}
-        assert (await files.stat(b"c")).nlink == 3
-        await files.unlink(b"a")
-        assert (await files.stat(b"d/b")).nlink == 2
-        await append(files, b"c", b"?")
-        assert await files.get(b"d/b") == b"data!?"
-        fork = Files(files.provider.fork())
-        await files.rename(b"d/b", b"a")
-        assert (await files.stat(b"a")).nlink == 2
-        await files.unlink(b"c")
-        assert (await files.get(b"a"), (await files.stat(b"a")).nlink) == (b"data!?", 1)
-        await append(fork, b"c", b" fork")
-        assert (await fork.get(b"d/b"), (await fork.stat(b"d/b")).nlink) == (b"data!? fork", 2)
-        await fork.provider.aclose()
-        assert files.provider.statistics()["linked_files"] == 0
-
-
-async def test_hard_links_that_only_lose_names_are_not_copied():
-    contents = {b"a": File(b"data"), b"b": HardLink(b"a"), b"c": HardLink(b"a")}
-    async with overlay(contents) as files:
-        before = files.provider.statistics()["copied_up_bytes"]
-        await files.unlink(b"a")
-        assert (await files.stat(b"b")).nlink == 2
-        await files.unlink(b"c")
-        assert (await files.stat(b"b")).nlink == 1
-        await files.unlink(b"b")
-        assert files.provider.statistics()["copied_up_bytes"] == before
-        assert await files.names() == []
 
 
 async def test_marks_cannot_be_forged_or_seen():

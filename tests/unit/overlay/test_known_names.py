@@ -289,16 +289,6 @@ MODEL_LOWER = {
 }
 
 
-def without_hard_links(model):
-    """Leave links out: after a seal, files of the lowers with several names go astray."""
-    kept = [
-        (weight, operation)
-        for weight, operation in zip(model.weights, model.operations, strict=True)
-        if operation != model._link
-    ]
-    model.weights, model.operations = zip(*kept, strict=True)
-
-
 @pytest.mark.parametrize("seed", seeds())
 @pytest.mark.parametrize("upper", ["memory", "directory"])
 async def test_the_model_over_a_lower_with_all_nodes_held(tmp_path, upper, seed):
@@ -306,8 +296,6 @@ async def test_the_model_over_a_lower_with_all_nodes_held(tmp_path, upper, seed)
         await upper_of(upper, tmp_path), [await sealed(MODEL_LOWER)], spare=MemoryProvider()
     )
     model = Model(Held(provider), seed)
-    if upper == "directory":
-        without_hard_links(model)
     items = model.worlds[0].oracle.items
     for path, item in MODEL_LOWER.items():
         for place, letter in enumerate(path):
