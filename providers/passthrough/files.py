@@ -61,18 +61,18 @@ class FileMethods(Host):
         change, gid = bool(flags & os.O_TRUNC), self.fallible(caller)
         if node.fds:
             known = node.fds[0]
-            held, mtime_ns, ctime_ns = await self._access.run(
+            held, size, mtime_ns, ctime_ns = await self._access.run(
                 node.slow, lambda: look.open_again(known.fd, flags, gid), change=change
             )
         else:
             library = self._library
-            held, mtime_ns, ctime_ns = await self._access.at_place(
+            held, size, mtime_ns, ctime_ns = await self._access.at_place(
                 node,
                 lambda dirfd, name: look.open_at(dirfd, name, node.identity, flags, gid, library),
                 change=change,
             )
         self._live.opened(node, mtime_ns, ctime_ns, emptied=change)
-        return PassthroughHandle(self, node, held, flags, gid)
+        return PassthroughHandle(self, node, held, flags, gid, size)
 
     async def statfs(self) -> StatFs:
         root = self._access.root

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,12 @@ RWF_NOAPPEND = 0x20
 READ_MAX = 1 << 20
 """Size of the buffer that reads in the event loop share."""
 
-_scratch = bytearray(READ_MAX)
-"""Its content is the caller's until it next awaits, as the contract says."""
+_view = memoryview(mmap.mmap(-1, READ_MAX, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+"""Its content is the caller's until it next awaits, as the contract says.
 
-_view = memoryview(_scratch)
+It begins at a page: what malloc maps begins 16 bytes behind one, whereto the kernel copies three
+times slower (vfsd/archive/scratch.py).
+"""
 
 _without_nowait: set[int] = set()
 """Devices whose file systems have no RWF_NOWAIT, tmpfs among them: there all is in memory."""
@@ -52,18 +55,27 @@ class PassthroughHandle(Handle):
     """See the module; `release` ends it."""
 
     __slots__ = (
-        *("_beside", "_flags", "_gid", "_held", "_provider", "keep_cache", "node", "past_cache"),
+        *("_beside", "_flags", "_gid", "_held", "_provider", "_size"),
+        *("keep_cache", "node", "past_cache"),
     )
 
     def __init__(
-        self, provider: Host, node: HostNode, held: HeldFd, flags: int, gid: int | None
+        self,
+        provider: Host,
+        node: HostNode,
+        held: HeldFd,
+        flags: int,
+        gid: int | None,
+        size: int | None = None,
     ) -> None:
+        """`size` is the file's when it was opened, None where that is not worth knowing."""
         self._provider = provider
         self.node = node
         self._held: HeldFd | None = held
         self._beside: HeldFd | None = None
         """The same file, open so that nothing is appended."""
         self._flags = flags
+        self._size = size
         self._gid = gid
         """Of whom setuid and setgid bits fall by writing; None if the host sees to it."""
         self.keep_cache = not node.mapped
@@ -87,11 +99,13 @@ class PassthroughHandle(Handle):
 
     def at_once(self, limit_bytes: int) -> memoryview | None:
         held = self._fd()
+        size = self._size
         if self.node.slow or self._flags & os.O_ACCMODE == os.O_WRONLY:
             return None
-        limit = min(limit_bytes, READ_MAX - 1)
-        count = _read_cached(held.fd, self.node.dev, 0, limit + 1)
-        return None if count is None or count > limit else _view[:count]
+        if size is None or size > limit_bytes or size >= READ_MAX:
+            return None
+        count = _read_at_once(held.fd, self.node.dev, 0, 0, size + 1)
+        return _view[:size] if count == size else None
 
     async def write(self, offset: int, data: bytes) -> int:
         held = self._fd()
@@ -190,21 +204,27 @@ def _read_cached(fd: int, dev: int, offset: int, size: int) -> int | None:
     """Read into the shared buffer what needs no waiting; None if not all of it is there."""
     done = 0
     while done < size:
-        if dev in _without_nowait:
-            return os.preadv(fd, [_view[:size]], offset)
+        count = _read_at_once(fd, dev, offset, done, size)
+        if count is None:
+            return None
+        done += count
+        if not count or dev in _without_nowait:  # there, fewer come only at the end
+            break
+    return done
+
+
+def _read_at_once(fd: int, dev: int, offset: int, done: int, size: int) -> int | None:
+    """Go on reading into the shared buffer, by one call; None if that would have to wait."""
+    if dev not in _without_nowait:
         try:
-            count = os.preadv(fd, [_view[done:size]], offset + done, os.RWF_NOWAIT)
+            return os.preadv(fd, [_view[done:size]], offset + done, os.RWF_NOWAIT)
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
             _without_nowait.add(dev)
-            continue
-        if count == 0:
-            break
-        done += count
-    return done
+    return os.preadv(fd, [_view[done:size]], offset + done)
 
 
 def _write_all(fd: int, offset: int, data: bytes) -> int:

@@ -37,8 +37,8 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 KIND_LINK = stat_module.S_IFLNK
 
 
-Opened = tuple[HeldFd, int, int]
-"""An open file, its mtime and its ctime, in nanoseconds."""
+Opened = tuple[HeldFd, int, int, int]
+"""An open file, its size in bytes, its mtime and its ctime, in nanoseconds."""
 
 
 class KnownLink(NamedTuple):
@@ -229,7 +229,7 @@ def opened(held: HeldFd, stat: os.stat_result, flags: int, gid: int | None) -> O
     check_regular(stat.st_mode)
     if flags & os.O_TRUNC:
         return _emptied(held, gid)
-    return held, stat.st_mtime_ns, stat.st_ctime_ns
+    return held, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _emptied(held: HeldFd, gid: int | None) -> Opened:
@@ -240,7 +240,7 @@ def _emptied(held: HeldFd, gid: int | None) -> Opened:
     else:
         os.truncate(b"/proc/self/fd/%d" % held.fd, 0)
     stat = os.fstat(held.fd)
-    return held, stat.st_mtime_ns, stat.st_ctime_ns
+    return held, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def check_regular(mode: int) -> None:

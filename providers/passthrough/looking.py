@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 LIBRARY = Path(__file__).with_name("_looking.so")
 
 RECORD = struct.Struct("=QQ4qQ6qiI48s")
-OPENED = struct.Struct("=QQq56xqq8xiI48s")
+OPENED = struct.Struct("=QQq32xq16xqq8xiI48s")
 """The same record, without what nobody asks of a file that is opened."""
 
 WATCH = struct.Struct("=i")
@@ -122,14 +122,14 @@ class Looking:
 
     def open(
         self, dirfd: int, name: bytes, flags: int, identity: tuple[int, int, int, bytes]
-    ) -> tuple[HeldFd, int, int] | None:
-        """Open a file; return it, its mtime and its ctime, None if `identity` is another's."""
+    ) -> tuple[HeldFd, int, int, int] | None:
+        """Open a file; return it, its size, mtime and ctime, None if `identity` is another's."""
         buffers = self._buffers
         fd = self._open(dirfd, name, flags, buffers.addresses[0])
         if fd < 0:
             raise _failed(-fd, name)
         held = HeldFd(fd, content=True, writable=flags & os.O_ACCMODE != os.O_RDONLY)
-        dev, ino, mode, mtime_ns, ctime_ns, error, length, mark = OPENED.unpack_from(
+        dev, ino, mode, size, mtime_ns, ctime_ns, error, length, mark = OPENED.unpack_from(
             buffers.record_view
         )
         meant_dev, meant_ino, kind, meant_mark = identity
@@ -140,7 +140,7 @@ class Looking:
                 raise _failed(error, name)
             if (file_mark(fd) if length == MARK_ELSEWHERE else mark[:length]) != meant_mark:
                 return None
-        return held, mtime_ns, ctime_ns
+        return held, size, mtime_ns, ctime_ns
 
     def look_many(self, dirfd: int, names: Sequence[bytes]) -> list[Found | None]:
         """Look at each name, following none of them; None for what is gone."""

@@ -51,9 +51,9 @@ def outcome(call):
 def test_it_is_open_as_asked_for(place, either):
     identity = identity_of(place, b"file")
     for flags in ACCESS:
-        held, mtime_ns, ctime_ns = open_at(place, b"file", identity, flags, None, either)
+        held, *told = open_at(place, b"file", identity, flags, None, either)
         stat = os.fstat(held.fd)
-        assert (mtime_ns, ctime_ns) == (stat.st_mtime_ns, stat.st_ctime_ns)
+        assert told == [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         assert (held.content, held.writable) == (True, flags != os.O_RDONLY)
         assert not os.get_inheritable(held.fd)
         if flags & os.O_APPEND:
@@ -129,9 +129,10 @@ def test_it_is_emptied_and_loses_its_bits(place, tmp_path, either):
         (tmp_path / "file").write_bytes(b"content")
         (tmp_path / "file").chmod(0o6711)
         identity = identity_of(place, b"file")
-        held, mtime_ns, _ = open_at(place, b"file", identity, flags | os.O_TRUNC, 12, either)
+        held, size, mtime_ns, _ = open_at(place, b"file", identity, flags | os.O_TRUNC, 12, either)
         stat = os.fstat(held.fd)
         assert (stat.st_size, stat.st_mode & 0o7777, mtime_ns) == (0, 0o711, stat.st_mtime_ns)
+        assert size == 0
         del held
 
 
@@ -193,9 +194,9 @@ def test_threads_do_not_get_each_others_files(place, tmp_path, library):
         (tmp_path / os.fsdecode(name)).write_bytes(b"x" * number)
         identity = identity_of(place, name)
         for _ in range(300):
-            held, mtime_ns, _ = open_at(place, name, identity, os.O_RDONLY, None, library)
+            held, size, mtime_ns, _ = open_at(place, name, identity, os.O_RDONLY, None, library)
             stat = os.fstat(held.fd)
-            if (stat.st_size, stat.st_mtime_ns) != (number, mtime_ns):
+            if (stat.st_size, stat.st_size, stat.st_mtime_ns) != (number, size, mtime_ns):
                 wrong.append(number)
             if look(place, name, False, None, library).stat.size != number:
                 wrong.append(number)
