@@ -11,6 +11,7 @@ from providers.passthrough.held import HeldFd
 from providers.passthrough.inotify import CREATE, WATCHED
 from providers.passthrough.looking import Looking
 from providers.passthrough.syscalls import inotify_init
+from tests.unit.passthrough.openfds import no_fd_stays
 from tests.unit.passthrough.serving import GUARDS, served
 
 
@@ -65,11 +66,10 @@ def test_it_is_open_and_watched(tmp_path, library, base, inotify):
 def test_what_is_another_by_now_is_stale(library, base, inotify, name):
     # Even where a link leads to the very one.
     key = key_of(base, b"d" if name in (b"missing", b"link", b"other") else name)
-    fds = os.listdir("/proc/self/fd")
-    with pytest.raises(OSError) as caught:
-        reach_watched(library, base, name, key, inotify, WATCHED)
-    assert caught.value.errno == errno.ESTALE
-    assert os.listdir("/proc/self/fd") == fds
+    with no_fd_stays():
+        with pytest.raises(OSError) as caught:
+            reach_watched(library, base, name, key, inotify, WATCHED)
+        assert caught.value.errno == errno.ESTALE
     assert watches(inotify) == []
 
 

@@ -1,16 +1,15 @@
 """Files are opened, and looked at one by one, the same with the C library and without it."""
 
 import errno
-import gc
 import os
 import resource
 import threading
-from contextlib import contextmanager
 
 import pytest
 
 from providers.passthrough.look import look, names_in, open_at, stat_at
 from providers.passthrough.nodes import KIND, Identity
+from tests.unit.passthrough.openfds import no_fd_stays
 from tests.unit.passthrough.serving import served
 
 ACCESS = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_APPEND)
@@ -24,15 +23,6 @@ def place(tmp_path):
     with no_fd_stays():
         yield fd
     os.close(fd)
-
-
-@contextmanager
-def no_fd_stays():
-    gc.collect()
-    before = os.listdir("/proc/self/fd")
-    yield
-    gc.collect()
-    assert os.listdir("/proc/self/fd") == before
 
 
 def identity_of(dirfd, name):
