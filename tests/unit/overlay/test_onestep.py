@@ -145,8 +145,11 @@ async def test_what_fails_on_the_way_is_done_the_long_way(tmp_path, monkeypatch,
     await goes_the_long_way(tmp_path, files, staged)
 
 
-CALLS = 11
-"""That a put takes in C: the ninth to look at the directory, then to rename, and for its times."""
+CALLS = 9 if os.geteuid() else 11
+"""That a put takes in C: the last three to look at the directory, to rename, and for its times.
+
+Only root lays a file that keeps its setuid bit, which then takes two more.
+"""
 
 
 @pytest.mark.parametrize("step", range(1, CALLS))
