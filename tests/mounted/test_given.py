@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from vfsd import client as client_module
 from vfsd.fuse.openfiles import GIVEN_MAX
 
 pytestmark = pytest.mark.fuse
@@ -15,15 +14,6 @@ PAGE = 4096
 SIZES = (0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE + 5, GIVEN_MAX)
 FILES = 100
 READERS = 3
-
-
-@pytest.fixture
-def connect(monkeypatch):
-    def connected(mount):
-        monkeypatch.setenv("XDG_RUNTIME_DIR", mount.environment["XDG_RUNTIME_DIR"])
-        return client_module.connect(mount.path)
-
-    return connected
 
 
 @pytest.fixture(params=["memory", "passthrough", "overlay"])

@@ -6,21 +6,10 @@ import time
 
 import pytest
 
-from vfsd import client as client_module
-
 pytestmark = pytest.mark.fuse
 
 STABLE = 2000
 WAIT_S = 30
-
-
-@pytest.fixture
-def connect(monkeypatch):
-    def connected(mount):
-        monkeypatch.setenv("XDG_RUNTIME_DIR", mount.environment["XDG_RUNTIME_DIR"])
-        return client_module.connect(mount.path)
-
-    return connected
 
 
 def test_a_warm_listing_asks_nothing(vfsd_mount, connect):
