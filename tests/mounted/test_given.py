@@ -77,6 +77,19 @@ def test_what_is_changed_after_it_was_given_is_seen(laid, connect):
             assert (mount.path / "f").read_bytes() == content
 
 
+def test_it_is_given_at_the_first_opening_only(laid, connect):
+    """Later there may be readers who wait for a page, which giving would have to wait for."""
+    mount, put = laid
+    put("f", b"first")
+    with connect(mount) as client:
+        before = reads(client)
+        with open(mount.path / "f", "rb") as file:
+            assert file.read() == b"first"
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert (mount.path / "f").read_bytes() == b"first"
+        assert reads(client) == before + 1
+
+
 def test_nothing_is_given_where_changes_are_not_told(vfsd_mount, connect, tmp_path):
     tmp_path.chmod(0o755)
     mount = vfsd_mount(f"passthrough:{tmp_path}", "-o", "watch=off")
